@@ -1,0 +1,144 @@
+package witness
+
+import (
+	"fmt"
+	"time"
+)
+
+// Check refuses a plan that is stale or unsafe in state s. It runs inside
+// Apply, on every witness, and stays small: the rules of Decide may change
+// between versions, these may not.
+func Check(s *State, p *Plan) *Error {
+	var c *Cluster
+	if p.Cluster != "" {
+		if c = s.Cluster(p.Cluster); c == nil {
+			return errorf(CodeConflict, "plan for cluster %s, which is not declared", p.Cluster)
+		}
+		if p.Parent != c.Version || p.Epoch != c.Epoch {
+			return errorf(CodeConflict, "plan for %s is stale: made for version %d and epoch %d, now %d and %d", c.Name, p.Parent, p.Epoch, c.Version, c.Epoch)
+		}
+	}
+	if p.Request != 0 {
+		if err := checkRequest(s, p); err != nil {
+			return err
+		}
+	}
+	if len(p.Actions) == 0 && p.Request == 0 && c == nil {
+		return errorf(CodeInvalid, "a plan without a cluster, a request and actions says nothing")
+	}
+	if p.Join != "" {
+		if a := s.Action(p.Join); a == nil || a.Outcome != Pending {
+			return errorf(CodeConflict, "action %s is not pending any more", p.Join)
+		}
+	}
+	for i := range p.Actions {
+		if err := checkItem(s, c, p, &p.Actions[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkRequest(s *State, p *Plan) *Error {
+	if _, ok := s.open.Get(p.Request); !ok {
+		return errorf(CodeConflict, "request %d is over", p.Request)
+	}
+	replaces := len(p.Actions) > 0 && p.Actions[0].Replaces != ""
+	if r := s.Request(p.Request); r.Status != StatusPending && !replaces {
+		return errorf(CodeConflict, "request %d is already planned", p.Request)
+	}
+	return nil
+}
+
+func checkItem(s *State, c *Cluster, p *Plan, item *PlanItem) *Error {
+	switch item.Kind {
+	case ActionFenceOff:
+		return checkFence(s, c, p, item)
+	case ActionFenceOn:
+		if p.Request == 0 {
+			return unsafe("a host is powered on only when somebody asks")
+		}
+		if c != nil && c.Guard != nil && c.Guard.Host == item.Host {
+			return unsafe("%s must be proven off before it is powered on", item.Host)
+		}
+		return checkAction(s, item)
+	case ActionRelease:
+		switch {
+		case c == nil || c.Guard == nil || c.Guard.Action != "":
+			return unsafe("there is no held guard to release")
+		case c.Spec.OnUnproven != UnprovenReleaseAfter:
+			return unsafe("the policy of %s is to hold without proof", c.Name)
+		case s.Now < c.Guard.Since+time.Duration(c.Spec.ReleaseAfter):
+			return unsafe("the watchdog's time of %s is not over", c.Name)
+		}
+		return nil
+	case ActionSwitchover:
+		if c == nil || p.Request == 0 || c.Guard != nil || c.Holder != item.Member || c.Current() != nil {
+			return unsafe("a switchover needs a request, a living holder and no other change under way")
+		}
+		return nil
+	}
+	return errorf(CodeInvalid, "unknown action %q", item.Kind)
+}
+
+func unsafe(format string, args ...any) *Error {
+	return &Error{Code: CodeRefused, Rule: "plan.unsafe", Msg: fmt.Sprintf(format, args...)}
+}
+
+// checkAction refuses a second action on a host while one is pending.
+func checkAction(s *State, item *PlanItem) *Error {
+	if s.hostSpec[item.Host] == nil {
+		return errorf(CodeConflict, "host %s is not declared", item.Host)
+	}
+	for id := range s.waiting.All() {
+		if a := s.Action(id); a.Host == item.Host && id != item.Replaces {
+			return errorf(CodeConflict, "action %s on %s is still pending", id, item.Host)
+		}
+	}
+	return nil
+}
+
+// checkFence refuses a power-off without a cause that the state itself shows.
+func checkFence(s *State, c *Cluster, p *Plan, item *PlanItem) *Error {
+	if err := checkAction(s, item); err != nil {
+		return err
+	}
+	if p.Request != 0 {
+		return nil // asked for by name, and judged by the rules that it may override
+	}
+	if c == nil {
+		return unsafe("nobody asked for %s to be powered off", item.Host)
+	}
+	if ok, f := ruleBlast(s, c, item.Host); !ok {
+		return unsafe("%s", f.Text)
+	}
+	switch {
+	case c.HolderHost != item.Host:
+		return unsafe("%s does not hold %s", item.Host, c.Name)
+	case c.Guard != nil:
+		return nil
+	case !item.Condemn || c.Spec.Fast != FastOn:
+		return unsafe("the lease of %s is alive", c.Holder)
+	case !suspected(s, c):
+		return unsafe("no two kinds of signal say that %s is gone", item.Host)
+	}
+	return nil
+}
+
+// suspected says whether the state shows two kinds of signal against a holder:
+// at least two witnesses cannot reach it, and a session or a renewal is
+// missing. How many witnesses make a majority is for Decide to know.
+func suspected(s *State, c *Cluster) bool {
+	reach, session := 0, false
+	for _, sig := range s.Host(c.HolderHost).Signals {
+		if sig.Down && s.Now-sig.At <= signalFresh {
+			switch sig.Kind {
+			case SignalReach:
+				reach++
+			case SignalSession:
+				session = true
+			}
+		}
+	}
+	return reach >= 2 && (session || c.Overdue != nil)
+}

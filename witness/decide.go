@@ -1,0 +1,266 @@
+package witness
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// View is what the leader decides from: the agreed state, the cluster time at
+// which it looks, and which witnesses there are.
+type View struct {
+	State  *State
+	Now    Time
+	Voters []string // all voting witnesses
+	Alive  []string // those that the leader has heard from lately, itself first
+}
+
+// Verdict is the leader's judgement of one cluster or request: the plan that
+// follows, if any, and every rule that led to it or kept it away.
+type Verdict struct {
+	Subject  string    `json:"subject"`
+	Sentence string    `json:"sentence"` // the outcome in one sentence
+	Decisive string    `json:"decisive"` // the rule that settled it
+	Findings []Finding `json:"findings"`
+	Plan     *Plan     `json:"plan,omitempty"`
+}
+
+// Decide returns the next plan, or nil when there is nothing to do. It looks
+// only at clusters and requests that can need one.
+func Decide(v View) *Plan {
+	for id := range v.State.open.All() {
+		if r := v.State.Request(id); r.Status == StatusPending {
+			if ver := JudgeRequest(v, r); ver.Plan != nil {
+				return ver.Plan
+			}
+		}
+	}
+	for name := range v.State.attn.All() {
+		if ver := Judge(v, name); ver.Plan != nil {
+			return ver.Plan
+		}
+	}
+	for id := range v.State.waiting.All() {
+		if plan := reassign(v, v.State.Action(id)); plan != nil {
+			return plan
+		}
+	}
+	return nil
+}
+
+// Busy says whether Decide can come to a plan by the passing of time alone.
+func Busy(s *State) bool { return s.attn.Len() > 0 || s.waiting.Len() > 0 || s.open.Len() > 0 }
+
+// Judge evaluates all rules for one cluster. It is what `explain` shows, for
+// decisions and for non-decisions alike.
+func Judge(v View, cluster string) Verdict {
+	c := v.State.Cluster(cluster)
+	if c == nil {
+		return Verdict{Subject: cluster, Sentence: "there is no such cluster", Decisive: "cluster.exists"}
+	}
+	j := &judge{v: v, c: c, ver: Verdict{Subject: cluster}}
+	switch {
+	case c.Holder == "":
+		j.vacant()
+	case !c.Spec.Guarded():
+		j.find("policy.fencing", No, "", "")
+		j.settle("policy.fencing", "%s holds %s; fencing is none, so its lease ends as in etcd and nothing is powered off", c.Holder, c.Name)
+	case c.Guard != nil:
+		j.guarded()
+	default:
+		j.living()
+	}
+	return j.ver
+}
+
+// judge collects the findings for one cluster.
+type judge struct {
+	v   View
+	c   *Cluster
+	ver Verdict
+}
+
+func (j *judge) find(rule, verdict, inputs, text string) {
+	j.ver.Findings = append(j.ver.Findings, Finding{Rule: rule, Verdict: verdict, Inputs: inputs, Text: text})
+}
+
+func (j *judge) settle(rule, format string, args ...any) {
+	j.ver.Decisive, j.ver.Sentence = rule, fmt.Sprintf(format, args...)
+}
+
+// gate adds a finding and, when it says no, settles the verdict by it.
+func (j *judge) gate(ok bool, f Finding) bool {
+	j.ver.Findings = append(j.ver.Findings, f)
+	if !ok {
+		j.settle(f.Rule, "%s", f.Text)
+	}
+	return ok
+}
+
+func (j *judge) vacant() {
+	c := j.c
+	text := "nobody has held " + c.Name + " yet; the first member to ask is granted"
+	if c.Last != "" {
+		text = fmt.Sprintf("%s is released from %s (%s); its healthy members race for the leader key", c.Last, c.Name, c.Release.Grade)
+	}
+	j.find("holder.present", No, fmt.Sprintf("epoch=%d", c.Epoch), text)
+	j.settle("holder.present", "%s", text)
+}
+
+// living judges a holder whose lease is alive: only fast fencing can act.
+func (j *judge) living() {
+	c, s, host := j.c, j.v.State, j.c.HolderHost
+	j.find("lease.alive", Yes, fmt.Sprintf("holder=%s epoch=%d", c.Holder, c.Epoch), c.Holder+" holds "+c.Name+" and its lease is alive")
+	reach, f := ruleReach(s, j.v.Now, host, len(j.v.Voters))
+	j.ver.Findings = append(j.ver.Findings, f)
+	session, f := ruleSession(s, j.v.Now, host)
+	j.ver.Findings = append(j.ver.Findings, f)
+	renewal, f := ruleRenewal(c)
+	j.ver.Findings = append(j.ver.Findings, f)
+	agree := reach && (session || renewal)
+	if !agree {
+		j.find("fast.agree", No, "", "two independent kinds of signal must agree: unreachable from a majority, and lost sessions or a late renewal")
+		j.settle("fast.agree", "%s holds %s with a live lease, and no two kinds of signal agree that it is gone: nothing to do", c.Holder, c.Name)
+		return
+	}
+	j.find("fast.agree", Yes, "", "two independent kinds of signal agree that "+host+" is gone")
+	if c.Spec.Fast != FastOn && c.Spec.Fast != FastObserve {
+		j.find("fast.policy", No, "fast=off", "fast fencing is off for "+c.Name)
+		j.settle("fast.policy", "%s looks gone, but fast fencing is off for %s: its lease decides", host, c.Name)
+		return
+	}
+	if !j.gates(host) {
+		return
+	}
+	if c.Spec.Fast == FastObserve {
+		j.find("fast.policy", Wait, "fast=observe", "observe mode only says what it would do")
+		j.settle("fast.policy", "%s looks gone; with fast: on it would be powered off now and %s released", host, c.Name)
+		if c.Would == 0 {
+			j.propose("fast.observe", j.ver.Sentence)
+		}
+		return
+	}
+	j.find("fast.policy", Yes, "fast=on", "fast fencing is on for "+c.Name)
+	j.settle("fast.agree", "%s is unreachable from a majority of the witnesses and %s; it is powered off before its lease ends, then %s is released",
+		host, because(session, "it lost its own connections to all of them", "its renewal is late"), c.Name)
+	j.propose("fast.agree", j.ver.Sentence, PlanItem{Kind: ActionFenceOff, Host: host, Member: c.Holder, Condemn: true})
+}
+
+func because(first bool, a, b string) string {
+	if first {
+		return a
+	}
+	return b
+}
+
+// gates are the rules that every automatic power-off must pass.
+func (j *judge) gates(host string) bool {
+	return j.gate(rulePaused(j.c)) &&
+		j.gate(ruleDevice(j.v.State, host)) &&
+		j.gate(ruleCandidate(j.v.State, j.c)) &&
+		j.gate(ruleBlast(j.v.State, j.c, host))
+}
+
+// guarded judges a holder whose lease is dead and whose key is kept.
+func (j *judge) guarded() {
+	c, g := j.c, j.c.Guard
+	j.find("lease.alive", No, fmt.Sprintf("holder=%s epoch=%d cause=%s", c.Holder, c.Epoch, g.Cause),
+		fmt.Sprintf("the lease of %s is dead; renewals are refused, and the leader key stays until %s is proven off", c.Holder, g.Host))
+	if g.Action != "" {
+		j.find("fence.pending", Wait, "action="+g.Action, "a power-off of "+g.Host+" is under way")
+		j.settle("fence.pending", "%s is being powered off; nobody is granted %s before that is proven", g.Host, c.Name)
+		return
+	}
+	if j.watchdogTime() {
+		return
+	}
+	if !j.gates(g.Host) {
+		j.hold()
+		return
+	}
+	if g.Attempts > 0 && j.v.Now < g.RetryAt {
+		j.find("fence.backoff", Wait, fmt.Sprintf("attempts=%d retry_in=%s", g.Attempts, (g.RetryAt-j.v.Now).Round(100*time.Millisecond)), "the last power-off proved nothing: "+g.LastWhy)
+		j.settle("fence.unproven", "%s", j.unprovenSentence())
+		j.recordHold("fence.unproven")
+		return
+	}
+	executor := ""
+	if n := len(j.v.Alive); n > 1 && g.Attempts%n > 0 {
+		executor = j.v.Alive[g.Attempts%n]
+	}
+	j.find("fence.backoff", Yes, fmt.Sprintf("attempts=%d", g.Attempts), "it is time for the next attempt")
+	j.settle("guard.fence", "the lease of %s is dead (%s): its host %s is powered off before %s is released", c.Holder, g.Cause, g.Host, c.Name)
+	j.propose("guard.fence", j.ver.Sentence, PlanItem{Kind: ActionFenceOff, Host: g.Host, Member: c.Holder, Executor: executor})
+}
+
+func (j *judge) unprovenSentence() string {
+	c, g := j.c, j.c.Guard
+	return fmt.Sprintf("held: %s, the host of %s, is not proven off after %d attempts (%s), so nobody else is granted %s; mend the device, or see for yourself that it is off and run `witnessctl fence confirm-off %s --by NAME --reason TEXT`",
+		g.Host, c.Holder, g.Attempts, g.LastWhy, c.Name, g.Host)
+}
+
+// watchdogTime releases without proof where policy trusts a watchdog.
+func (j *judge) watchdogTime() bool {
+	c, g := j.c, j.c.Guard
+	if c.Spec.OnUnproven != UnprovenReleaseAfter {
+		j.find("unproven.policy", No, "on_unproven=hold", "without proof "+c.Name+" is held")
+		return false
+	}
+	left := g.Since + time.Duration(c.Spec.ReleaseAfter) - j.v.Now
+	if left > 0 || g.Attempts == 0 {
+		j.find("unproven.policy", Wait, fmt.Sprintf("on_unproven=release-after left=%s attempts=%d", max(left, 0).Round(100*time.Millisecond), g.Attempts),
+			"without proof "+c.Name+" is released when the watchdog's time is over and at least one power-off was tried")
+		return false
+	}
+	j.find("unproven.policy", Yes, fmt.Sprintf("on_unproven=release-after after=%s", time.Duration(c.Spec.ReleaseAfter)), "the watchdog's time is over")
+	j.settle("unproven.policy", "%s could not be proven off, but its watchdog must have reset it within %s: %s is released",
+		g.Host, time.Duration(c.Spec.ReleaseAfter), c.Name)
+	j.propose("unproven.policy", j.ver.Sentence, PlanItem{Kind: ActionRelease, Host: g.Host, Member: c.Holder})
+	return true
+}
+
+// hold keeps the guard because a gate said no.
+func (j *judge) hold() {
+	rule, why := j.ver.Decisive, j.ver.Sentence
+	j.settle(rule, "held: %s; %s keeps the leader key of %s, and nobody else is granted", why, j.c.Holder, j.c.Name)
+	j.recordHold(rule)
+}
+
+// recordHold makes the hold itself an entry, once per reason.
+func (j *judge) recordHold(rule string) {
+	if j.c.Guard.Held != rule {
+		j.propose(rule, j.ver.Sentence)
+	}
+}
+
+func (j *judge) propose(rule, why string, items ...PlanItem) {
+	j.ver.Plan = &Plan{
+		Cluster: j.c.Name, Parent: j.c.Version, Epoch: j.c.Epoch, Rule: rule, Why: why,
+		Rules: j.ver.Findings, Actions: items,
+	}
+}
+
+// reassign gives an action to somebody else when its executor is silent.
+func reassign(v View, a *Action) *Plan {
+	late := v.Now-a.Planned > actionTimeout
+	gone := a.Executor != "" && !slices.Contains(v.Alive, a.Executor)
+	if !late && !gone {
+		return nil
+	}
+	p := &Plan{
+		Cluster: a.Cluster, Epoch: a.Epoch, Request: a.Request, Rule: "fence.executor",
+		Why:     fmt.Sprintf("witness %s did not report on %s of %s in time; the leader does it", orLeader(a.Executor), a.Kind, a.Host),
+		Actions: []PlanItem{{Kind: a.Kind, Host: a.Host, Replaces: a.ID}},
+	}
+	if c := v.State.Cluster(a.Cluster); c != nil {
+		p.Parent, p.Epoch = c.Version, c.Epoch
+	}
+	return p
+}
+
+func orLeader(executor string) string {
+	if executor == "" {
+		return "(the leader of then)"
+	}
+	return executor
+}

@@ -1,0 +1,175 @@
+package witness
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Finding is one rule that was evaluated: what went in, what came out, and one
+// sentence for people.
+type Finding struct {
+	Rule    string `json:"rule"`
+	Inputs  string `json:"inputs,omitempty"`
+	Verdict string `json:"verdict"` // yes, no, wait
+	Text    string `json:"text"`
+}
+
+// The verdicts of a finding.
+const (
+	Yes  = "yes"
+	No   = "no"
+	Wait = "wait"
+)
+
+// How long decisions wait. All are cluster time.
+const (
+	signalFresh   = 15 * time.Second // a "down" that is not re-asserted for so long is void
+	actionTimeout = 90 * time.Second // after it another executor takes over
+	minBackoff    = 2 * time.Second
+	maxBackoff    = 30 * time.Second
+)
+
+// SignalRefresh is how often a witness re-asserts a signal that is down.
+const SignalRefresh = 5 * time.Second
+
+// fenceBackoff is the pause after the nth fence that proved nothing.
+func fenceBackoff(n int) Time {
+	d := minBackoff
+	for i := 1; i < n && d < maxBackoff; i++ {
+		d *= 2
+	}
+	return min(d, maxBackoff)
+}
+
+func verdict(ok bool) string {
+	if ok {
+		return Yes
+	}
+	return No
+}
+
+// ruleReach: do a majority of the witnesses fail to connect to the host?
+func ruleReach(s *State, now Time, host string, voters int) (bool, Finding) {
+	var down []string
+	for _, sig := range s.Host(host).Signals {
+		if sig.Kind == SignalReach && sig.Down && now-sig.At <= signalFresh {
+			down = append(down, sig.Witness)
+		}
+	}
+	ok := voters > 0 && len(down) >= voters/2+1
+	return ok, Finding{
+		Rule: "signal.reach", Verdict: verdict(ok),
+		Inputs: fmt.Sprintf("unreachable_from=%d of=%d witnesses=%s", len(down), voters, strings.Join(down, ",")),
+		Text:   fmt.Sprintf("%d of %d witnesses cannot connect to %s; a majority is needed", len(down), voters, host),
+	}
+}
+
+// ruleSession: has the host lost its own connections to all witnesses?
+func ruleSession(s *State, now Time, host string) (bool, Finding) {
+	down, up := 0, 0
+	for _, sig := range s.Host(host).Signals {
+		switch {
+		case sig.Kind != SignalSession:
+		case sig.Down && now-sig.At <= signalFresh:
+			down++
+		case !sig.Down:
+			up++
+		}
+	}
+	ok := down > 0 && up == 0
+	return ok, Finding{
+		Rule: "signal.session", Verdict: verdict(ok),
+		Inputs: fmt.Sprintf("lost_by=%d kept_by=%d", down, up),
+		Text:   fmt.Sprintf("%s lost its connections to %d witnesses and keeps them to %d", host, down, up),
+	}
+}
+
+// ruleRenewal: is the renewal of the holder's lease late?
+func ruleRenewal(c *Cluster) (bool, Finding) {
+	ok := c.Overdue != nil
+	text := "the lease of " + c.Holder + " was renewed in time"
+	if ok {
+		text = "the renewal of " + c.Holder + "'s lease is late: " + c.Overdue.Detail
+	}
+	return ok, Finding{Rule: "signal.renewal", Verdict: verdict(ok), Text: text}
+}
+
+// ruleCandidate: is there a member that can take over?
+func ruleCandidate(s *State, c *Cluster) (bool, Finding) {
+	var good, bad []string
+	for i := range c.Members {
+		m := &c.Members[i]
+		if m.Name == c.Holder {
+			continue
+		}
+		if why := unfit(s, c, m); why != "" {
+			bad = append(bad, m.Name+": "+why)
+			continue
+		}
+		good = append(good, m.Name)
+	}
+	ok := len(good) > 0
+	text := fmt.Sprintf("%s can take over from %s", strings.Join(good, " and "), c.Holder)
+	if !ok {
+		text = fmt.Sprintf("no member of %s can take over from %s; powering it off would help nobody", c.Name, c.Holder)
+	}
+	return ok, Finding{
+		Rule: "candidate.exists", Verdict: verdict(ok), Text: text,
+		Inputs: fmt.Sprintf("fit=%s unfit=%s", strings.Join(good, ","), strings.Join(bad, "; ")),
+	}
+}
+
+// unfit says why a member cannot become holder, or "".
+func unfit(s *State, c *Cluster, m *Member) string {
+	switch {
+	case m.Host == "":
+		return "not declared"
+	case s.Host(m.Host).Fenced:
+		return "its host is fenced"
+	case m.NoFail:
+		return "tagged nofailover"
+	case !m.Healthy():
+		return "state " + m.State
+	case c.Settings.MaxLag > 0 && c.Lag(m) > c.Settings.MaxLag:
+		return fmt.Sprintf("%d bytes behind, %d allowed", c.Lag(m), c.Settings.MaxLag)
+	}
+	return ""
+}
+
+// ruleBlast: would this fence leave a majority of the cluster powered off?
+func ruleBlast(s *State, c *Cluster, host string) (bool, Finding) {
+	fenced := 0
+	for _, m := range c.Spec.Members {
+		if m.Host != host && s.Host(m.Host).Fenced {
+			fenced++
+		}
+	}
+	n := len(c.Spec.Members)
+	ok := fenced+1 <= max(n/2, 1)
+	return ok, Finding{
+		Rule: "fence.blast-radius", Verdict: verdict(ok),
+		Inputs: fmt.Sprintf("off_now=%d members=%d", fenced, n),
+		Text:   fmt.Sprintf("%d of %d hosts of %s are off already; more than half must never be", fenced, n, c.Name),
+	}
+}
+
+// ruleDevice: is there anything that can switch the host off?
+func ruleDevice(s *State, host string) (bool, Finding) {
+	spec := s.hostSpec[host]
+	ok := spec != nil && len(spec.Fence) > 0
+	text := host + " has fence devices"
+	if !ok {
+		text = host + " has no fence device: nobody can prove it off but a person"
+	}
+	return ok, Finding{Rule: "fence.device", Verdict: verdict(ok), Text: text}
+}
+
+// rulePaused: is Patroni told to leave the cluster alone?
+func rulePaused(c *Cluster) (bool, Finding) {
+	text := "Patroni manages " + c.Name
+	if c.Settings.Pause {
+		text = c.Name + " is in Patroni's maintenance mode (pause): no failover, so no power-off"
+	}
+	return !c.Settings.Pause, Finding{Rule: "patroni.managed", Verdict: verdict(!c.Settings.Pause), Text: text}
+}
