@@ -1,0 +1,137 @@
+package dnsfailover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+)
+
+// socketPair is one address over both transports.
+type socketPair struct {
+	addr netip.AddrPort
+	udp  *net.UDPConn
+	tcp  *net.TCPListener
+}
+
+func (p socketPair) close() {
+	p.udp.Close()
+	p.tcp.Close()
+}
+
+// listen binds addr for UDP and TCP. With port 0 both get the same free port.
+func listen(addr string) (socketPair, error) {
+	want, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return socketPair{}, fmt.Errorf("DNS address %q: %w", addr, err)
+	}
+	const tries = 20 // a port that is free for UDP may be taken for TCP
+	for try := 1; ; try++ {
+		p, err := listenOnce(want)
+		if err == nil {
+			return p, nil
+		}
+		if want.Port() != 0 || try == tries || !errors.Is(err, syscall.EADDRINUSE) {
+			return socketPair{}, fmt.Errorf("DNS cannot listen on %s: %w%s", addr, err, listenHint(err))
+		}
+	}
+}
+
+func listenOnce(want netip.AddrPort) (socketPair, error) {
+	udp, err := net.ListenUDP(network("udp", want), net.UDPAddrFromAddrPort(want))
+	if err != nil {
+		return socketPair{}, err
+	}
+	if want.Addr().IsUnspecified() {
+		if err := reportDestination(udp); err != nil {
+			udp.Close()
+			return socketPair{}, err
+		}
+	}
+	got := udp.LocalAddr().(*net.UDPAddr).AddrPort()
+	tcp, err := net.ListenTCP(network("tcp", want), net.TCPAddrFromAddrPort(got))
+	if err != nil {
+		udp.Close()
+		return socketPair{}, err
+	}
+	return socketPair{addr: got, udp: udp, tcp: tcp}, nil
+}
+
+// network keeps 0.0.0.0 to IPv4; [::] stays dual stack.
+func network(base string, addr netip.AddrPort) string {
+	if addr.Addr().Is4() {
+		return base + "4"
+	}
+	return base
+}
+
+// reportDestination makes the socket say which of the host's addresses a query
+// was sent to, so that the reply comes from that address: clients drop replies
+// from another one.
+func reportDestination(c *net.UDPConn) error {
+	err4 := ipv4.NewPacketConn(c).SetControlMessage(ipv4.FlagDst|ipv4.FlagInterface, true)
+	err6 := ipv6.NewPacketConn(c).SetControlMessage(ipv6.FlagDst|ipv6.FlagInterface, true)
+	if err4 != nil && err6 != nil { // a socket of one family refuses the other's
+		return fmt.Errorf("ask for destination addresses: %w", errors.Join(err4, err6))
+	}
+	return nil
+}
+
+func listenHint(err error) string {
+	switch {
+	case errors.Is(err, syscall.EACCES):
+		return "; ports below 1024 need the capability CAP_NET_BIND_SERVICE"
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "; another program has it: see `ss -lnup`, and stop it or choose another address"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "; no interface has this address: correct it, or wait for the network"
+	}
+	return ""
+}
+
+// serveUDP answers datagrams until ctx ends.
+func (s *Server) serveUDP(ctx context.Context, c *net.UDPConn) error {
+	buf := make([]byte, dns.MaxMsgSize)
+	for {
+		n, session, err := dns.ReadFromSessionUDP(c, buf)
+		if err != nil {
+			if !s.retry(ctx, "read", err) {
+				return nil
+			}
+			continue
+		}
+		reply := s.answer(buf[:n], transportUDP, session.RemoteAddr())
+		if reply == nil {
+			continue
+		}
+		if _, err := dns.WriteToSessionUDP(c, reply, session); err != nil && ctx.Err() == nil {
+			// The client is gone or its address is forged: nobody to tell.
+			s.metrics.dropped.WithLabelValues("send", string(transportUDP)).Inc()
+		}
+	}
+}
+
+// retry reports whether to go on after a socket error: always, slowly, until ctx
+// ends, because a server that gave up on a passing shortage of files or memory
+// would be gone for good.
+func (s *Server) retry(ctx context.Context, op string, err error) bool {
+	if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+		return false
+	}
+	s.cfg.Log.Warn("DNS socket error, trying again", "op", op, "err", err)
+	timer := time.NewTimer(100 * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

@@ -1,0 +1,60 @@
+package dnsfailover
+
+import (
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	queries  *prometheus.CounterVec
+	dropped  *prometheus.CounterVec
+	refused  prometheus.Counter
+	faults   prometheus.Gauge
+	index    prometheus.Gauge
+	tcpConns prometheus.Gauge
+}
+
+func newMetrics(reg prometheus.Registerer, viewAge, contactAge func() time.Duration) (*metrics, error) {
+	opts := func(name, help string) prometheus.Opts {
+		return prometheus.Opts{Namespace: "quorate", Subsystem: "dns", Name: name, Help: help}
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts(opts(name, help)))
+	}
+	m := &metrics{
+		queries: prometheus.NewCounterVec(prometheus.CounterOpts(opts("queries_total",
+			"Queries answered, by type, response code and transport.")), []string{"type", "rcode", "transport"}),
+		dropped: prometheus.NewCounterVec(prometheus.CounterOpts(opts("dropped_total",
+			"Packets not answered, by reason and transport.")), []string{"reason", "transport"}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts(opts("tcp_refused_total",
+			"TCP connections closed at once because too many were open."))),
+		faults: gauge("view_faulty", "1 if the view being served has faults (the log says which), else 0."),
+		index:  gauge("view_index", "Log index of the view being served."),
+		tcpConns: gauge("tcp_connections",
+			"TCP connections open now."),
+	}
+	ages := []prometheus.Collector{
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("view_age_seconds",
+			"Seconds since the view being served was published on this node.")),
+			func() float64 { return viewAge().Seconds() }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("contact_age_seconds",
+			"Seconds since this node had confirmed contact with a quorum.")),
+			func() float64 { return contactAge().Seconds() }),
+	}
+	for _, c := range append(ages, m.queries, m.dropped, m.refused, m.faults, m.index, m.tcpConns) {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) count(r result, via transport) {
+	if r.dropped != "" {
+		m.dropped.WithLabelValues(r.dropped, string(via)).Inc()
+		return
+	}
+	m.queries.WithLabelValues(r.qtype, dns.RcodeToString[r.rcode], string(via)).Inc()
+}

@@ -1,0 +1,211 @@
+package dnsfailover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+)
+
+// Config is what a Server needs. Addrs and Source are required.
+type Config struct {
+	Addrs      []string // host:port, each served over UDP and TCP; port 0 takes a free one
+	Source     Source
+	Log        *slog.Logger          // default: discard
+	Registerer prometheus.Registerer // default: a registry of its own
+
+	// ID and Version answer CH TXT id.server and version.server (RFC 4892); an
+	// empty one is refused.
+	ID, Version string
+	// MaxTCP is how many TCP connections may be open at once; default 512.
+	MaxTCP int
+	// TCPIdle is how long a TCP connection may wait for the rest of a query, or
+	// for the next one; default 10 s.
+	TCPIdle time.Duration
+}
+
+// Server answers DNS queries from the newest view of its Source.
+type Server struct {
+	cfg       Config
+	responder responder
+	metrics   *metrics
+	current   atomic.Pointer[published]
+	ready     chan struct{}
+	running   atomic.Bool
+	addrs     []netip.AddrPort // written before ready is closed
+	tcpSlots  chan struct{}
+}
+
+// published is an index and when it was put in place.
+type published struct {
+	ix *index
+	at time.Time
+}
+
+// NewServer checks cfg and registers the metrics. It starts nothing.
+func NewServer(cfg Config) (*Server, error) {
+	var faults []error
+	if cfg.Source == nil {
+		faults = append(faults, errors.New("no source of views"))
+	}
+	if len(cfg.Addrs) == 0 {
+		faults = append(faults, errors.New("no address to listen on"))
+	}
+	for _, a := range cfg.Addrs {
+		if _, err := netip.ParseAddrPort(a); err != nil {
+			faults = append(faults, fmt.Errorf("address %q is not ip:port: %w", a, err))
+		}
+	}
+	if len(faults) > 0 {
+		return nil, fmt.Errorf("DNS server configuration: %w", errors.Join(faults...))
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Registerer == nil {
+		cfg.Registerer = prometheus.NewRegistry()
+	}
+	if cfg.MaxTCP <= 0 {
+		cfg.MaxTCP = 512
+	}
+	if cfg.TCPIdle <= 0 {
+		cfg.TCPIdle = 10 * time.Second
+	}
+	s := &Server{
+		cfg: cfg, responder: responder{id: cfg.ID, version: cfg.Version},
+		ready: make(chan struct{}), tcpSlots: make(chan struct{}, cfg.MaxTCP),
+	}
+	var err error
+	s.metrics, err = newMetrics(cfg.Registerer, s.viewAge, cfg.Source.Contact)
+	if err != nil {
+		return nil, fmt.Errorf("DNS server metrics: %w", err)
+	}
+	return s, nil
+}
+
+// Ready returns a channel that is closed when the server listens on all addresses.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Addrs returns the addresses that the server listens on, in the order of
+// Config.Addrs, with the real ports. It is valid once Ready is closed.
+func (s *Server) Addrs() []netip.AddrPort { return s.addrs }
+
+// Run serves until ctx ends and then returns nil. It may be called once. An error
+// means that an address cannot be listened on.
+func (s *Server) Run(ctx context.Context) error {
+	if s.running.Swap(true) {
+		return errors.New("this DNS server has been run before; make a new one")
+	}
+	s.publish(s.cfg.Source.View())
+	var pairs []socketPair
+	for _, a := range s.cfg.Addrs {
+		pair, err := listen(a)
+		if err != nil {
+			for _, p := range pairs {
+				p.close()
+			}
+			return err
+		}
+		pairs = append(pairs, pair)
+		s.addrs = append(s.addrs, pair.addr)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { s.follow(ctx); return nil })
+	for _, p := range pairs {
+		// A reader answers what it has read before it reads again: answering never
+		// blocks, and no goroutine per packet is needed.
+		for range min(runtime.GOMAXPROCS(0), 4) {
+			group.Go(func() error { return s.serveUDP(ctx, p.udp) })
+		}
+		group.Go(func() error { return s.serveTCP(ctx, p.tcp) })
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		for _, p := range pairs {
+			p.close()
+		}
+		return nil
+	})
+	close(s.ready)
+	s.cfg.Log.Info("DNS server listens", "addrs", s.addrs)
+	return group.Wait()
+}
+
+// follow publishes each new view of the source.
+func (s *Server) follow(ctx context.Context) {
+	for {
+		changed := s.cfg.Source.Changed() // before View, so that no change is missed
+		s.publish(s.cfg.Source.View())
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// publish makes v the view that queries are answered from. An older view than the
+// present one is ignored: a delayed writer must not bring back an old answer.
+func (s *Server) publish(v *View) {
+	old := s.current.Load()
+	if v == nil || old != nil && old.ix.view == v {
+		return
+	}
+	if old != nil && v.Index < old.ix.view.Index {
+		s.cfg.Log.Warn("DNS view ignored: it is older than the one being served",
+			"index", v.Index, "serving", old.ix.view.Index)
+		return
+	}
+	ix, err := compile(v)
+	s.metrics.faults.Set(0)
+	if err != nil {
+		s.metrics.faults.Set(1)
+		s.cfg.Log.Error("DNS view has faults: the names concerned are not served, or answered with SERVFAIL; correct the zone configuration",
+			"index", v.Index, "err", err)
+	}
+	s.current.Store(&published{ix: ix, at: time.Now()})
+	s.metrics.index.Set(float64(v.Index))
+}
+
+func (s *Server) viewAge() time.Duration {
+	p := s.current.Load()
+	if p == nil {
+		return 0
+	}
+	return time.Since(p.at)
+}
+
+// handle answers one packet; nil means no reply. The index is loaded once, so
+// that the answer is of one view.
+func (s *Server) handle(query []byte, via transport) []byte {
+	var ix *index
+	if p := s.current.Load(); p != nil {
+		ix = p.ix
+	}
+	reply, res := s.responder.respond(ix, s.cfg.Source.Contact(), query, via)
+	s.metrics.count(res, via)
+	return reply
+}
+
+// answer is handle behind a barrier: a packet that finds a fault in the parser is
+// dropped and logged, because a DNS packet must not be able to stop the vote that
+// runs in the same process.
+func (s *Server) answer(query []byte, via transport, from net.Addr) (reply []byte) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			s.metrics.dropped.WithLabelValues("panic", string(via)).Inc()
+			s.cfg.Log.Error("DNS packet dropped: answering it failed inside the server; report this packet as a defect",
+				"from", from, "panic", fault, "packet", fmt.Sprintf("%x", query))
+			reply = nil
+		}
+	}()
+	return s.handle(query, via)
+}
