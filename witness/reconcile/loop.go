@@ -1,0 +1,216 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"quorate/witness"
+)
+
+// Node is what the loop needs of the replicated log.
+type Node interface {
+	Name() string
+	State() *witness.State
+	// Changed is closed when a newer state than the one now returned by State
+	// is published.
+	Changed() <-chan struct{}
+	IsLeader() bool
+	// VerifyLeader returns nil only if a quorum confirmed, after the call, that
+	// this node leads.
+	VerifyLeader(ctx context.Context) error
+	// Barrier returns nil once the local state is at least as new as every
+	// entry acknowledged before the call; witness.ErrNoQuorum without a leader.
+	Barrier(ctx context.Context) error
+	// ProposeLocal commits a command on this node, if it leads.
+	ProposeLocal(ctx context.Context, c witness.Command) (witness.Result, error)
+	// Propose commits a command through whoever leads; it is never retried.
+	Propose(ctx context.Context, c witness.Command) (witness.Result, error)
+	// View is the state together with cluster time and the witnesses alive.
+	View() witness.View
+	// SinceRenewal returns how long ago a lease was renewed or armed, as far
+	// as this node watches it as leader.
+	SinceRenewal(lease int64) (time.Duration, bool)
+}
+
+// Executor does one action on real devices and says how it ended. It returns
+// within the deadline of ctx; what it could not prove is witness.Unknown.
+type Executor interface {
+	Execute(ctx context.Context, s *witness.State, a *witness.Action) witness.Finished
+}
+
+// Loop decides and executes. The fields are set before Run.
+type Loop struct {
+	Node     Node
+	Executor Executor
+	Log      *slog.Logger
+
+	running map[string]bool // actions in the hands of this process
+	done    chan string
+	wg      sync.WaitGroup
+}
+
+// How often the loop looks again when only time can change the answer, and how
+// long one action may take in all.
+const (
+	tick       = 100 * time.Millisecond
+	idleTick   = 250 * time.Millisecond
+	proposeMax = 5 * time.Second
+	actionMax  = 80 * time.Second
+	maxPlans   = 100 // plans in one round, so that a fault cannot spin
+)
+
+// Run loops until ctx ends, and returns after every action it started ended.
+func (l *Loop) Run(ctx context.Context) error {
+	l.running, l.done = map[string]bool{}, make(chan string, 64)
+	defer l.wg.Wait()
+	for {
+		changed := l.Node.Changed()
+		s := l.Node.State()
+		wait := 10 * time.Second
+		if l.Node.IsLeader() {
+			wait = idleTick
+			if witness.Busy(s) {
+				wait = tick
+			}
+			l.watchRenewals(ctx, s)
+			l.decide(ctx)
+		}
+		l.start(ctx)
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-timer.C:
+		case id := <-l.done:
+			delete(l.running, id)
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// decide proposes plans until there is nothing more to decide.
+func (l *Loop) decide(ctx context.Context) {
+	for range maxPlans {
+		plan := witness.Decide(l.Node.View())
+		if plan == nil {
+			return
+		}
+		pctx, cancel := context.WithTimeout(ctx, proposeMax)
+		_, err := l.Node.ProposeLocal(pctx, witness.PlanCmd{Plan: *plan})
+		cancel()
+		if err != nil {
+			if witness.ErrorCode(err) != witness.CodeConflict && !errors.Is(err, witness.ErrNoQuorum) {
+				l.Log.Warn("plan not taken", "cluster", plan.Cluster, "rule", plan.Rule, "err", err)
+			}
+			return
+		}
+	}
+}
+
+// start executes the pending actions that are this witness's own.
+func (l *Loop) start(ctx context.Context) {
+	for _, a := range l.Node.State().PendingActions() {
+		mine := a.Executor == l.Node.Name() || a.Executor == "" && l.Node.IsLeader()
+		if !mine || l.running[a.ID] || len(l.running) >= cap(l.done) {
+			continue
+		}
+		l.running[a.ID] = true
+		l.wg.Go(func() {
+			l.execute(ctx, a)
+			l.done <- a.ID
+		})
+	}
+}
+
+func (l *Loop) execute(ctx context.Context, a *witness.Action) {
+	actx, cancel := context.WithTimeout(ctx, actionMax)
+	defer cancel()
+	if err := l.entitled(actx, a); err != nil {
+		l.Log.Warn("action not started", "action", a.ID, "kind", a.Kind, "host", a.Host, "err", err)
+		return
+	}
+	s := l.Node.State()
+	if now := s.Action(a.ID); now == nil || now.Outcome != witness.Pending {
+		return
+	}
+	l.Log.Info("action starts", "action", a.ID, "kind", a.Kind, "host", a.Host, "cluster", a.Cluster)
+	f := l.Executor.Execute(actx, s, a)
+	f.Action, f.Executor = a.ID, l.Node.Name()
+	l.report(ctx, f)
+}
+
+// entitled confirms that this witness may touch a device now.
+func (l *Loop) entitled(ctx context.Context, a *witness.Action) error {
+	if a.Executor == "" {
+		return l.Node.VerifyLeader(ctx)
+	}
+	return l.Node.Barrier(ctx)
+}
+
+// report commits an outcome. It asks again while the action is pending: the
+// entry is idempotent, since only a pending action takes an outcome.
+func (l *Loop) report(ctx context.Context, f witness.Finished) {
+	for ctx.Err() == nil {
+		pctx, cancel := context.WithTimeout(ctx, proposeMax)
+		_, err := l.Node.Propose(pctx, f)
+		cancel()
+		if err == nil || witness.ErrorCode(err) == witness.CodeConflict {
+			return
+		}
+		l.Log.Warn("outcome not recorded yet", "action", f.Action, "outcome", f.Outcome, "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(tick):
+		}
+		if a := l.Node.State().Action(f.Action); a == nil || a.Outcome != witness.Pending {
+			return
+		}
+	}
+}
+
+// watchRenewals reports holders whose renewal is late, and those that are back
+// in time. Only clusters that could be fenced before their lease ends matter.
+func (l *Loop) watchRenewals(ctx context.Context, s *witness.State) {
+	var items []witness.Observation
+	for name, c := range s.Clusters() {
+		if c.Holder == "" || c.Guard != nil || c.Spec.Fast == "" || c.Spec.Fast == witness.FastOff {
+			continue
+		}
+		since, ok := l.Node.SinceRenewal(c.HolderLease)
+		if !ok {
+			continue
+		}
+		limit := renewalLimit(c.Settings)
+		if late := since > limit; late != (c.Overdue != nil) {
+			detail := "renewed " + since.Round(time.Millisecond).String() + " ago"
+			if late {
+				detail += ", expected every " + limit.String()
+			}
+			items = append(items, witness.Observation{Cluster: name, Kind: witness.SignalRenewal, Down: late, Detail: detail})
+		}
+	}
+	if len(items) == 0 {
+		return
+	}
+	pctx, cancel := context.WithTimeout(ctx, proposeMax)
+	defer cancel()
+	if _, err := l.Node.ProposeLocal(pctx, witness.Observe{Witness: l.Node.Name(), Items: items}); err != nil {
+		l.Log.Debug("renewal signals not recorded", "err", err)
+	}
+}
+
+// renewalLimit is how long a holder may go without renewing before that is a
+// sign: Patroni renews once a loop_wait, plus what its loop itself takes.
+func renewalLimit(p witness.PatroniSetting) time.Duration {
+	loop := p.LoopWait
+	if loop <= 0 {
+		loop = 10
+	}
+	return time.Duration(loop)*time.Second*11/10 + 750*time.Millisecond
+}
