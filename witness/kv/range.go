@@ -29,6 +29,9 @@ func (s *Store) Range(r RangeRequest) (RangeResult, error) {
 			return res, nil
 		}
 		kvs = slices.DeleteFunc(kvs, func(kv *KeyValue) bool { return !r.bounds(kv) })
+		if stop := r.stop(); stop > 0 && len(kvs) > stop {
+			kvs = kvs[:stop]
+		}
 	}
 	r.sort(kvs)
 	if r.Limit > 0 && int64(len(kvs)) > r.Limit {
@@ -41,7 +44,9 @@ func (s *Store) Range(r RangeRequest) (RangeResult, error) {
 			kvs[i] = &bare
 		}
 	}
-	res.KVs = kvs
+	if len(kvs) > 0 {
+		res.KVs = kvs
+	}
 	return res, nil
 }
 
@@ -72,23 +77,30 @@ func (s *Store) count(r RangeRequest) int64 {
 	return int64(max(0, s.keys.Rank(end)-s.keys.Rank(lo)))
 }
 
-// collect gathers live keys within the bounds, no more than one above the limit
-// where the order of the keys is the wanted order.
+// collect gathers the live keys within the bounds.
 func (s *Store) collect(r RangeRequest) []*KeyValue {
-	stop := int64(-1)
-	if r.Limit > 0 && r.inKeyOrder() {
-		stop = r.Limit + 1
-	}
 	var kvs []*KeyValue
 	for _, kv := range s.current(string(r.Key), string(r.RangeEnd)) {
 		if !r.bounds(kv) {
 			continue
 		}
-		if kvs = append(kvs, kv); int64(len(kvs)) == stop {
+		if kvs = append(kvs, kv); len(kvs) == r.stop() {
 			break
 		}
 	}
 	return kvs
+}
+
+// stop is how many keys need to be gathered before sorting, -1 for all: one above
+// the limit tells whether there are more. etcd does so even where the result is
+// sorted by another field than the key, if no sort order and no bound is given: it
+// then sorts only the first keys. Clients see that, so we do the same.
+func (r *RangeRequest) stop() int {
+	bounded := r.MinModRevision != 0 || r.MaxModRevision != 0 || r.MinCreateRevision != 0 || r.MaxCreateRevision != 0
+	if r.Limit > 0 && r.Limit < int64(maxInt) && (r.inKeyOrder() || r.SortOrder == SortNone && !bounded) {
+		return int(r.Limit) + 1
+	}
+	return -1
 }
 
 // at returns the keys of a range as they were at revision rev, in order, by undoing

@@ -18,9 +18,13 @@ func (s *Store) Txn(t TxnRequest) (*Store, TxnResult, []Event, error) {
 		return s, TxnResult{}, nil, err
 	}
 	// All branches, nested ones included, are chosen on the state before the
-	// first write, and all of their operations are checked before it as well.
-	plan, err := s.choose(&t)
-	if err != nil {
+	// first write, and all of their operations are checked before it as well:
+	// the writes first, as in etcd.
+	plan := s.choose(&t)
+	if err := s.checkPuts(plan); err != nil {
+		return s, TxnResult{}, nil, err
+	}
+	if err := s.checkReads(plan); err != nil {
 		return s, TxnResult{}, nil, err
 	}
 	next := *s
@@ -42,7 +46,7 @@ type branch struct {
 	nested []*branch // one for each op that is a transaction
 }
 
-func (s *Store) choose(t *TxnRequest) (*branch, error) {
+func (s *Store) choose(t *TxnRequest) *branch {
 	b := &branch{ok: true, ops: t.Success}
 	for i := range t.Compare {
 		if !s.holds(&t.Compare[i]) {
@@ -51,25 +55,45 @@ func (s *Store) choose(t *TxnRequest) (*branch, error) {
 		}
 	}
 	for i := range b.ops {
-		op := &b.ops[i]
-		switch {
-		case op.Range != nil:
-			if err := s.checkRevision(op.Range.Revision); err != nil {
-				return nil, err
-			}
-		case op.Put != nil:
-			if err := s.checkPut(op.Put); err != nil {
-				return nil, err
-			}
-		case op.Txn != nil:
-			n, err := s.choose(op.Txn)
-			if err != nil {
-				return nil, err
-			}
-			b.nested = append(b.nested, n)
+		if n := b.ops[i].Txn; n != nil {
+			b.nested = append(b.nested, s.choose(n))
 		}
 	}
-	return b, nil
+	return b
+}
+
+func (s *Store) checkPuts(b *branch) error {
+	nested := b.nested
+	for i := range b.ops {
+		var err error
+		switch op := &b.ops[i]; {
+		case op.Put != nil:
+			err = s.checkPut(op.Put)
+		case op.Txn != nil:
+			err, nested = s.checkPuts(nested[0]), nested[1:]
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) checkReads(b *branch) error {
+	nested := b.nested
+	for i := range b.ops {
+		var err error
+		switch op := &b.ops[i]; {
+		case op.Range != nil:
+			err = s.checkRevision(op.Range.Revision)
+		case op.Txn != nil:
+			err, nested = s.checkReads(nested[0]), nested[1:]
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Store) checkPut(p *PutRequest) error {
