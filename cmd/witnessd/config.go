@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Config is what one witness needs to know of itself. Everything that holds
+// for the whole cluster is declared once, through the API, and is in the log.
+type Config struct {
+	Node    string            `yaml:"node"`    // name of this witness for its whole life
+	Cluster string            `yaml:"cluster"` // name of the witness cluster; default "quorate"
+	Site    string            `yaml:"site"`
+	Data    string            `yaml:"data"` // directory of the log; created if missing
+	Join    bool              `yaml:"join"` // wait to be added by `witnessctl member add`
+	Peers   map[string]string `yaml:"peers"`
+	Peer    PeerConfig        `yaml:"peer"`
+	Etcd    ListenConfig      `yaml:"etcd"`
+	DNS     ListenConfig      `yaml:"dns"`
+	HTTP    ListenConfig      `yaml:"http"`
+	Probe   ProbeConfig       `yaml:"probe"`
+	Timing  TimingConfig      `yaml:"timing"`
+	Log     LogConfig         `yaml:"log"`
+}
+
+// PeerConfig is the port on which witnesses talk to each other.
+type PeerConfig struct {
+	Listen    string `yaml:"listen"`
+	Advertise string `yaml:"advertise"` // default: this node's entry in peers
+	Gossip    string `yaml:"gossip"`    // optional memberlist address; a hint only
+}
+
+// ListenConfig is a port for clients.
+type ListenConfig struct {
+	Listen    string `yaml:"listen"`    // host:port; empty turns the service off
+	Advertise string `yaml:"advertise"` // URL that clients are told; default http://listen
+}
+
+// ProbeConfig is how hosts are looked at.
+type ProbeConfig struct {
+	Interval time.Duration `yaml:"interval"` // default 500ms
+	Timeout  time.Duration `yaml:"timeout"`  // default 1s
+	Fall     int           `yaml:"fall"`     // default 3
+}
+
+// TimingConfig holds the Raft timeouts.
+type TimingConfig struct {
+	Heartbeat time.Duration `yaml:"heartbeat"` // default 1s; 300ms on a LAN
+	Election  time.Duration `yaml:"election"`  // default heartbeat
+}
+
+// LogConfig says what is logged to standard error.
+type LogConfig struct {
+	Level string `yaml:"level"` // debug, info, warn, error; default info
+	JSON  bool   `yaml:"json"`
+}
+
+// LoadConfig reads a node configuration. Every fault is reported at once.
+func LoadConfig(path string) (*Config, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the node configuration: %w", err)
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(raw))
+	dec.KnownFields(true)
+	cfg := &Config{}
+	if err := dec.Decode(cfg); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if cfg.Data != "" && !filepath.IsAbs(cfg.Data) {
+		cfg.Data = filepath.Join(filepath.Dir(path), cfg.Data)
+	}
+	cfg.setDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("%s:\n%w", path, err)
+	}
+	return cfg, nil
+}
+
+func (c *Config) setDefaults() {
+	if c.Cluster == "" {
+		c.Cluster = "quorate"
+	}
+	if c.Timing.Heartbeat == 0 {
+		c.Timing.Heartbeat = time.Second
+	}
+	if c.Timing.Election == 0 {
+		c.Timing.Election = c.Timing.Heartbeat
+	}
+	if c.Etcd.Advertise == "" && c.Etcd.Listen != "" {
+		c.Etcd.Advertise = "http://" + c.Etcd.Listen
+	}
+	if c.HTTP.Advertise == "" && c.HTTP.Listen != "" {
+		c.HTTP.Advertise = "http://" + c.HTTP.Listen
+	}
+	if c.Peer.Advertise == "" {
+		c.Peer.Advertise = c.Peers[c.Node]
+	}
+	if c.Log.Level == "" {
+		c.Log.Level = "info"
+	}
+}
+
+// Validate returns every fault of the configuration, joined, or nil.
+func (c *Config) Validate() error {
+	var faults []error
+	add := func(format string, args ...any) { faults = append(faults, fmt.Errorf("  "+format, args...)) }
+	if c.Node == "" {
+		add("node: give this witness a name; it keeps it for its whole life")
+	}
+	if c.Data == "" {
+		add("data: say where the log is kept; it must survive a restart")
+	}
+	if c.Peer.Listen == "" {
+		add("peer.listen: say on which address the other witnesses reach this one")
+	}
+	if !c.Join && c.Peers[c.Node] == "" {
+		add("peers: list all first witnesses with their peer addresses, this one (%q) too, the same on each; or set join: true", c.Node)
+	}
+	for name, addr := range map[string]string{"peer.listen": c.Peer.Listen, "etcd.listen": c.Etcd.Listen, "dns.listen": c.DNS.Listen, "http.listen": c.HTTP.Listen} {
+		if _, _, err := net.SplitHostPort(addr); addr != "" && err != nil {
+			add("%s: %q is not host:port", name, addr)
+		}
+	}
+	if c.HTTP.Listen == "" {
+		add("http.listen: without it nobody can configure or ask this witness")
+	}
+	for name, url := range map[string]string{"etcd.advertise": c.Etcd.Advertise, "http.advertise": c.HTTP.Advertise} {
+		if url != "" && !strings.HasPrefix(url, "http://") && !strings.HasPrefix(url, "https://") {
+			add("%s: %q is not a URL", name, url)
+		}
+	}
+	return errors.Join(faults...)
+}
