@@ -80,6 +80,8 @@ type pair struct {
 	watch etcdserverpb.WatchClient
 	s     *Store
 	step  int
+
+	compared int // events of watches
 }
 
 // TestDifferential: the same random operations to a real etcd and to a Store must
@@ -103,13 +105,14 @@ func TestDifferential(t *testing.T) {
 		case n < 94:
 			p.compareTimeToLive()
 		case n < 96:
+			p.compareHistory() // what is about to be forgotten
 			p.compareCompact()
 		default:
 			p.compareTxn(TxnRequest{Success: []Op{p.write()}})
 		}
 	}
 	p.compareHistory()
-	t.Logf("revision %d, compacted %d, %d keys", p.s.Revision(), p.s.CompactRevision(), p.s.Len())
+	t.Logf("revision %d, compacted %d, %d keys, %d events compared", p.s.Revision(), p.s.CompactRevision(), p.s.Len(), p.compared)
 }
 
 // same compares errors by their text, since that is what clients do. It reports
@@ -242,7 +245,7 @@ func (p *pair) compareHistory() {
 	for i := range want {
 		p.equal(i, want[i], got[i])
 	}
-	p.Logf("%d events compared", len(want))
+	p.compared += len(want)
 }
 
 // Random requests. Twelve keys at most, so that etcd's sort, which is stable up to
