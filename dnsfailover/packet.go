@@ -56,7 +56,7 @@ func (r responder) respond(ix *index, age time.Duration, query []byte, via trans
 		return headerOnly(query, dns.RcodeNotImplemented, opcode<<shiftOpc)
 	}
 	var req dns.Msg
-	if err := req.Unpack(query); err != nil || !complete(&req, query) {
+	if !complete(query) || req.Unpack(query) != nil || len(req.Question) != 1 {
 		return headerOnly(query, dns.RcodeFormatError, bits&bitRD)
 	}
 	reply := &dns.Msg{Compress: true, Question: req.Question}
@@ -85,12 +85,39 @@ func (r responder) respond(ix *index, age time.Duration, query []byte, via trans
 	return seal(reply, ours, limit)
 }
 
-// complete reports whether req is one question and has all records that the
-// header of query announces: miekg/dns forgives a message that ends early.
-func complete(req *dns.Msg, query []byte) bool {
+// complete reports whether query is one question (RFC 9619) and holds as a whole
+// all records that its header announces: miekg/dns fills what is cut off at the
+// end of a message with zeros. The query must be longer than a header.
+func complete(query []byte) bool {
 	count := func(at int) int { return int(binary.BigEndian.Uint16(query[at:])) }
-	return count(4) == 1 && len(req.Question) == 1 && // RFC 9619
-		count(6) == len(req.Answer) && count(8) == len(req.Ns) && count(10) == len(req.Extra)
+	if count(4) != 1 {
+		return false
+	}
+	off := skipName(query, headerSize) + 4 // type, class
+	for range count(6) + count(8) + count(10) {
+		off = skipName(query, off) + 10 // type, class, TTL, length of the data
+		if off > len(query) {
+			return false
+		}
+		off += count(off - 2)
+	}
+	return off <= len(query)
+}
+
+// skipName returns the offset behind the name at off; an offset beyond the end of
+// msg if the name does not end inside it.
+func skipName(msg []byte, off int) int {
+	for off < len(msg) {
+		switch size := int(msg[off]); {
+		case size == 0:
+			return off + 1
+		case size >= 0xC0: // a pointer, which ends a name: RFC 1035 section 4.1.4
+			return off + 2
+		default:
+			off += 1 + size
+		}
+	}
+	return len(msg) + 1
 }
 
 // theOPT returns the OPT record of a query, nil if it has none; ok is false if it

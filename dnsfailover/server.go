@@ -203,7 +203,7 @@ func (s *Server) answer(query []byte, via transport, from net.Addr) (reply []byt
 		if fault := recover(); fault != nil {
 			s.metrics.dropped.WithLabelValues("panic", string(via)).Inc()
 			s.cfg.Log.Error("DNS packet dropped: answering it failed inside the server; report this packet as a defect",
-				"from", from, "panic", fault, "packet", fmt.Sprintf("%x", query))
+				"from", from, "panic", fault, "packet", fmt.Sprintf("%x", query[:min(len(query), 512)]))
 			reply = nil
 		}
 	}()
