@@ -93,7 +93,7 @@ func TestLoadOver(t *testing.T) {
 	}
 	moved := strings.Replace(string(raw), "https://10.0.9.2", "https://10.0.9.3", 1)
 	_, faults = manifest.LoadOver("f", []byte(moved), nil, current)
-	if len(faults) != 1 || faults[0].Line != 16 || faults[0].Path != "devices[1].settings.password" {
+	if len(faults) != 1 || faults[0].Line != 17 || faults[0].Path != "devices[1].settings.password" {
 		t.Errorf("faults %v", faults)
 	}
 }
