@@ -60,3 +60,8 @@ func dialIn(ctx context.Context, namespace, network, address string) (conn net.C
 	restored = unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil
 	return conn, err, restored
 }
+
+// DialTCP is DialContext for libraries that know only TCP.
+func (h *Host) DialTCP(ctx context.Context, address string) (net.Conn, error) {
+	return h.DialContext(ctx, "tcp", address)
+}
