@@ -76,6 +76,7 @@ func (a *applier) event(ev Event) {
 	if ev.Level == "" {
 		ev.Level = LevelInfo
 	}
+	ev.Text = text([]byte(ev.Text))
 	a.s.eventSeq++
 	ev.Seq, ev.Index, ev.At, ev.Wall = a.s.eventSeq, a.e.Index, a.s.Now, a.s.Wall
 	a.s.events = a.s.events.Set(ev.Seq, &ev)

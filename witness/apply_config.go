@@ -49,18 +49,34 @@ func (a *applier) mayReplace(cfg *Config) *Error {
 			return refusedf("config.rebind", "cluster %s has the keys %s; to manage %s declare a cluster with another name", name, c.Spec.Prefix(), spec.Prefix())
 		case c.Guard != nil && (spec == nil || !spec.Guarded() || hostOf(spec, c.Holder) != c.HolderHost):
 			return refusedf("config.guarded", "cluster %s is in the middle of a failover: its fencing and its holder %s must stay until that is over", name, c.Holder)
-		case c.Holder != "" && spec.Guarded() && hostOf(spec, c.Holder) == "":
-			return refusedf("config.holder", "%s holds %s and must stay one of its members; switch over first", c.Holder, name)
+		case c.Holder != "" && spec.Guarded() && (hostOf(spec, c.Holder) == "" || c.HolderHost != "" && hostOf(spec, c.Holder) != c.HolderHost):
+			return refusedf("config.holder", "%s holds %s and must stay one of its members, on the same host; switch over first", c.Holder, name)
 		}
 	}
+	return a.mayGuard(cfg)
+}
+
+// mayGuard refuses fencing for clusters whose leader key, as it stands now,
+// the witnesses could not guard.
+func (a *applier) mayGuard(cfg *Config) *Error {
+	leads := map[int64]string{}
 	for i := range cfg.Clusters {
 		spec := &cfg.Clusters[i]
-		if a.s.Cluster(spec.Name) != nil || !spec.Guarded() {
+		leader := a.s.KV.Get(spec.Prefix() + "leader")
+		if !spec.Guarded() || leader == nil || len(leader.Value) == 0 {
 			continue
 		}
-		if leader := a.s.KV.Get(spec.Prefix() + "leader"); leader != nil && hostOf(spec, string(leader.Value)) == "" {
-			return refusedf("config.unknown-holder", "cluster %s is led by %s, which is not one of its declared members: nobody could power it off", spec.Name, leader.Value)
+		if hostOf(spec, text(leader.Value)) == "" {
+			return refusedf("config.unknown-holder", "cluster %s is led by %s, which is not one of its declared members: nobody could power it off", spec.Name, text(leader.Value))
 		}
+		c := a.s.Cluster(spec.Name)
+		if lease, ok := a.s.KV.Lease(leader.Lease); !ok || lease.Dead && (c == nil || c.Guard == nil) {
+			return refusedf("config.no-lease", "the leader key of cluster %s has no living lease, so it would never expire: let Patroni write it, or delete it, before fencing is required", spec.Name)
+		}
+		if other, shared := leads[leader.Lease]; shared {
+			return refusedf("config.shared-lease", "the leader keys of clusters %s and %s hang on the same lease: the end of one would end the other", other, spec.Name)
+		}
+		leads[leader.Lease] = spec.Name
 	}
 	return nil
 }

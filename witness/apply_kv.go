@@ -13,7 +13,7 @@ func (a *applier) txn(c Txn) {
 		a.res.Err = kvError(err)
 		return
 	}
-	if refusal := a.guard(&c.Req, evs); refusal != nil {
+	if refusal := a.guard(&change{req: &c.Req, done: res.Succeeded, next: next, evs: evs}); refusal != nil {
 		a.res.Err = refusal
 		return
 	}
@@ -21,11 +21,19 @@ func (a *applier) txn(c Txn) {
 	a.commit(next, evs, Release{Grade: GradeClean})
 }
 
+// change is a transaction that would take effect.
+type change struct {
+	req  *kv.TxnRequest
+	done bool      // its comparisons held
+	next *kv.Store // the key space after it
+	evs  []kv.Event
+}
+
 // guard refuses a change of the leader key of a guarded cluster by which
 // somebody could become holder before the present one is known to be gone.
-func (a *applier) guard(req *kv.TxnRequest, evs []kv.Event) *Error {
-	for i := range evs {
-		name, rest := a.s.bound(string(evs[i].KV.Key))
+func (a *applier) guard(ch *change) *Error {
+	for i := range ch.evs {
+		name, rest := a.s.bound(string(ch.evs[i].KV.Key))
 		if name == "" || rest != "leader" {
 			continue
 		}
@@ -33,7 +41,7 @@ func (a *applier) guard(req *kv.TxnRequest, evs []kv.Event) *Error {
 		if !c.Spec.Guarded() {
 			continue
 		}
-		err := a.guardKey(c, req, &evs[i])
+		err := a.guardKey(c, ch, &ch.evs[i])
 		if err != nil {
 			err.Code = CodeGuarded
 			a.event(Event{Kind: "guard-refused", Level: LevelWarn, Cluster: name, Epoch: c.Epoch, Rule: err.Rule, Text: err.Msg})
@@ -43,21 +51,25 @@ func (a *applier) guard(req *kv.TxnRequest, evs []kv.Event) *Error {
 	return nil
 }
 
-func (a *applier) guardKey(c *Cluster, req *kv.TxnRequest, ev *kv.Event) *Error {
+func (a *applier) guardKey(c *Cluster, ch *change, ev *kv.Event) *Error {
 	if ev.Type == kv.Delete {
 		switch {
 		case c.Holder == "":
 			return nil
 		case c.Guard != nil:
 			return refusedf("guard.fencing", "the leader key of %s stays until %s is proven off", c.Name, c.Holder)
-		case !compares(req, ev.KV.Key):
-			return refusedf("guard.unconditional-delete", "the leader key of %s is held by %s; only a delete that compares the key first, as Patroni's own does, gives it up", c.Name, c.Holder)
+		case !ch.done || !compares(ch.req, ev.KV.Key):
+			return refusedf("guard.unconditional-delete", "the leader key of %s is held by %s; only a delete that compares the key's value or revision first, as Patroni's own does, gives it up", c.Name, c.Holder)
 		}
 		return nil
 	}
-	value := string(ev.KV.Value)
-	if ev.KV.Lease == 0 {
-		return refusedf("guard.no-lease", "a leader key of %s without a lease would never expire", c.Name)
+	value := text(ev.KV.Value)
+	lease, ok := ch.next.Lease(ev.KV.Lease)
+	if !ok || lease.Dead {
+		return refusedf("guard.no-lease", "a leader key of %s without a living lease would never expire", c.Name)
+	}
+	if other := a.alsoLeads(lease, c.Name); other != "" {
+		return refusedf("guard.shared-lease", "the lease of this leader key of %s carries the one of %s too: the end of one would end the other", c.Name, other)
 	}
 	if c.Holder == "" {
 		return a.mayGrant(c, value)
@@ -83,14 +95,26 @@ func (a *applier) mayGrant(c *Cluster, member string) *Error {
 	return nil
 }
 
-// compares says whether a transaction compares the given key.
+// compares says whether a transaction depends on the present content of a key.
 func compares(req *kv.TxnRequest, key []byte) bool {
 	for i := range req.Compare {
-		if string(req.Compare[i].Key) == string(key) {
+		c := &req.Compare[i]
+		if string(c.Key) == string(key) && len(c.RangeEnd) == 0 && c.Result == kv.Equal && c.Target != kv.CompareVersion {
 			return true
 		}
 	}
 	return false
+}
+
+// alsoLeads names a guarded cluster other than name whose leader key hangs on
+// the lease.
+func (a *applier) alsoLeads(lease *kv.Lease, name string) string {
+	for _, key := range lease.Keys() {
+		if other, rest := a.s.bound(key); other != "" && other != name && rest == "leader" && a.s.Cluster(other).Spec.Guarded() {
+			return other
+		}
+	}
+	return ""
 }
 
 func (a *applier) leaseGrant(c LeaseGrant) {
@@ -116,10 +140,12 @@ func (a *applier) leaseExpire(c LeaseExpire) {
 	if c.Term != a.e.Term {
 		return // a leader of an earlier term watched this deadline: void
 	}
-	for _, id := range c.IDs {
-		if lease, ok := a.s.KV.Lease(id); ok && !lease.Dead {
-			a.endLease(lease, "lease-expired")
+	for i, id := range c.IDs {
+		lease, ok := a.s.KV.Lease(id)
+		if !ok || lease.Dead || i < len(c.Epochs) && c.Epochs[i] != lease.Epoch {
+			continue
 		}
+		a.endLease(lease, "lease-expired")
 	}
 }
 
@@ -152,6 +178,12 @@ func (a *applier) guardedBy(lease *kv.Lease) *Cluster {
 	return nil
 }
 
+// leads says whether a lease carries the leader key of a guarded cluster.
+func (a *applier) leads(id int64) bool {
+	lease, ok := a.s.KV.Lease(id)
+	return ok && a.alsoLeads(lease, "") != ""
+}
+
 // startGuard kills the holder's lease and keeps its keys.
 func (a *applier) startGuard(old *Cluster, cause string) {
 	next, err := a.s.KV.Kill(old.HolderLease)
@@ -174,7 +206,7 @@ func (a *applier) release(name string, how Release) {
 	c := a.s.Cluster(name)
 	prefix := c.Spec.Prefix()
 	leases := []int64{c.HolderLease}
-	if m := a.s.KV.Get(prefix + "members/" + c.Holder); m != nil && m.Lease != 0 && m.Lease != c.HolderLease {
+	if m := a.s.KV.Get(prefix + "members/" + c.Holder); m != nil && m.Lease != 0 && m.Lease != c.HolderLease && !a.leads(m.Lease) {
 		leases = append(leases, m.Lease)
 	}
 	for _, id := range leases {

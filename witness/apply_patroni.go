@@ -13,9 +13,11 @@ import (
 // keyChanged follows Patroni's own keys: the holder, the members, their
 // positions and the settings are read from what Patroni writes anyway.
 func (a *applier) keyChanged(name, rest string, ev *kv.Event, how Release) {
-	switch {
+	switch rest = text([]byte(rest)); {
+	case rest == "leader" && ev.Type == kv.Put && len(ev.KV.Value) == 0:
+		a.leaderGone(name, Release{Grade: GradeUnguarded, Reason: "the leader key was emptied"})
 	case rest == "leader" && ev.Type == kv.Put:
-		a.leaderPut(name, string(ev.KV.Value), ev.KV.Lease)
+		a.leaderPut(name, text(ev.KV.Value), ev.KV.Lease)
 	case rest == "leader":
 		a.leaderGone(name, how)
 	case strings.HasPrefix(rest, "members/"):
@@ -43,6 +45,10 @@ func (a *applier) keyChanged(name, rest string, ev *kv.Event, how Release) {
 	}
 }
 
+// text returns what clients wrote as text. Other bytes must not get into the
+// state: JSON would change them, and a restored witness would differ.
+func text(raw []byte) string { return strings.ToValidUTF8(string(raw), "\uFFFD") }
+
 func (a *applier) setOptime(name string, pos int64) {
 	c := a.copyOf(name)
 	c.Optime = pos
@@ -56,11 +62,11 @@ func (a *applier) leaderPut(name, member string, lease int64) {
 	case "":
 		a.grant(c, member, lease)
 	case member:
-		c.HolderLease = lease
-		c.Overdue = nil
 		if c.Guard != nil {
 			a.reinstate(c)
 		}
+		c.HolderLease = lease
+		c.Overdue = nil
 		a.put(c, true)
 	default: // only without guard: see guardKey
 		a.endEpoch(c, Release{Grade: GradeUnguarded, Reason: "the leader key was overwritten"})
@@ -91,8 +97,12 @@ func (a *applier) grant(c *Cluster, member string, lease int64) {
 }
 
 // reinstate gives the key back to a holder that returned while it was held and
-// nobody was powering it off: the same holder, the same epoch.
+// nobody was powering it off: the same holder, the same epoch. The lease that
+// it lost lives again and ends as any other, with the keys that it still has.
 func (a *applier) reinstate(c *Cluster) {
+	if next, err := a.s.KV.Revive(c.HolderLease); err == nil {
+		a.s.KV = next
+	}
 	text := fmt.Sprintf("%s came back with a live lease before anybody was granted; it holds %s again with epoch %d", c.Holder, c.Name, c.Epoch)
 	c.Guard = nil
 	a.phase(c, "reinstated", text)
@@ -188,7 +198,7 @@ func parseMember(name string, kvp *kv.KeyValue) Member {
 func (a *applier) failoverKey(name string, ev *kv.Event) {
 	c := a.copyOf(name)
 	if ev.Type == kv.Put {
-		c.Switch = string(ev.KV.Value)
+		c.Switch = text(ev.KV.Value)
 		a.put(c, true)
 		return
 	}

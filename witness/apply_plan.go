@@ -63,10 +63,11 @@ func (a *applier) planItem(p *Plan, i int) {
 
 func (a *applier) planFence(p *Plan, item *PlanItem, id string) {
 	if old := a.s.Action(item.Replaces); old != nil && old.Outcome == Pending {
+		a.followAction(old.ID, id) // before it is closed, or the requests would end with it
 		a.closeAction(old, Finished{Action: old.ID, Outcome: Unknown, Grade: GradeUnknown, Reason: p.Why})
 	}
 	act := &Action{
-		ID: id, Kind: item.Kind, Host: item.Host, Cluster: p.Cluster, Epoch: p.Epoch, Executor: item.Executor,
+		ID: id, Index: a.e.Index, Kind: item.Kind, Host: item.Host, Cluster: p.Cluster, Epoch: p.Epoch, Executor: item.Executor,
 		Request: p.Request, Outcome: Pending, Planned: a.s.Now,
 	}
 	a.s.actions = a.s.actions.Set(id, act)
@@ -122,10 +123,48 @@ func (a *applier) finished(f Finished) {
 		a.res.Err = errorf(CodeConflict, "action %s is not pending any more", f.Action)
 		return
 	}
-	if f.Outcome == Confirmed && act.Kind == ActionFenceOff && !f.Grade.proves() {
-		f.Outcome, f.Reason = Unknown, fmt.Sprintf("evidence of grade %q is no proof: %s", f.Grade, f.Reason)
+	if f.Outcome == Confirmed && act.Kind == ActionFenceOff {
+		switch {
+		case !f.Grade.proves():
+			f.Outcome, f.Reason = Unknown, fmt.Sprintf("evidence of grade %q is no proof: %s", f.Grade, f.Reason)
+		case a.seenSince(act):
+			f.Outcome, f.Reason = Unknown, fmt.Sprintf("%s has reported with a new lease since this was planned, so the evidence may be older than its present life: %s", act.Host, f.Reason)
+		}
 	}
 	a.closeAction(act, f)
+}
+
+// seenSince says whether the member on the host of a power-off has taken a new
+// lease since the power-off was planned. The evidence may then be of the time
+// before: somebody pressed the button while the report was on its way. While
+// the power-off belongs to a guard only a renewed leader key would count, and
+// that is refused.
+func (a *applier) seenSince(act *Action) bool {
+	ref, ok := a.s.members[act.Host]
+	if !ok {
+		return false
+	}
+	c := a.s.Cluster(ref.cluster)
+	if c.Guard != nil && c.Guard.Action == act.ID {
+		return false
+	}
+	since := func(lease int64) bool {
+		born, ok := a.s.born.Get(lease)
+		return ok && born > act.Index
+	}
+	if m := c.MemberNamed(ref.member); m != nil && since(m.Lease) {
+		return true
+	}
+	return c.Holder == ref.member && since(c.HolderLease)
+}
+
+// followAction lets the requests that wait for one action wait for another.
+func (a *applier) followAction(from, to string) {
+	for id := range a.s.open.All() {
+		if a.s.Request(id).Action == from {
+			a.editRequest(id, func(r *Request) { r.Action = to })
+		}
+	}
 }
 
 func (a *applier) closeAction(old *Action, f Finished) {

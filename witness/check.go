@@ -23,8 +23,26 @@ func Check(s *State, p *Plan) *Error {
 			return err
 		}
 	}
-	if len(p.Actions) == 0 && p.Request == 0 && c == nil {
-		return errorf(CodeInvalid, "a plan without a cluster, a request and actions says nothing")
+	if err := checkForm(s, c, p); err != nil {
+		return err
+	}
+	for i := range p.Actions {
+		if err := checkItem(s, c, p, &p.Actions[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkForm refuses plans that say nothing, or two things at once. The items of
+// a plan are checked on one state, so no item may change what another rests on.
+func checkForm(s *State, c *Cluster, p *Plan) *Error {
+	answer := p.Refuse || p.Join != ""
+	switch {
+	case answer && (p.Request == 0 || len(p.Actions) > 0):
+		return errorf(CodeInvalid, "a plan that refuses or joins answers a request and does nothing else")
+	case !answer && len(p.Actions) == 0 && (p.Request != 0 || c == nil):
+		return errorf(CodeInvalid, "a plan without actions and without an answer says nothing")
 	}
 	if p.Join != "" {
 		if a := s.Action(p.Join); a == nil || a.Outcome != Pending {
@@ -32,8 +50,10 @@ func Check(s *State, p *Plan) *Error {
 		}
 	}
 	for i := range p.Actions {
-		if err := checkItem(s, c, p, &p.Actions[i]); err != nil {
-			return err
+		for j := range i {
+			if p.Actions[i].Host == p.Actions[j].Host || p.Actions[i].Host == "" || p.Actions[i].Kind == ActionRelease {
+				return errorf(CodeInvalid, "a plan has at most one action for each host, and a release or a switchover stands alone")
+			}
 		}
 	}
 	return nil
@@ -55,7 +75,7 @@ func checkItem(s *State, c *Cluster, p *Plan, item *PlanItem) *Error {
 	case ActionFenceOff:
 		return checkFence(s, c, p, item)
 	case ActionFenceOn:
-		if p.Request == 0 {
+		if p.Request == 0 || !asked(s, p, item) {
 			return unsafe("a host is powered on only when somebody asks")
 		}
 		if c != nil && c.Guard != nil && c.Guard.Host == item.Host {
@@ -73,12 +93,24 @@ func checkItem(s *State, c *Cluster, p *Plan, item *PlanItem) *Error {
 		}
 		return nil
 	case ActionSwitchover:
-		if c == nil || p.Request == 0 || c.Guard != nil || c.Holder != item.Member || c.Current() != nil {
+		if c == nil || p.Request == 0 || !asked(s, p, item) || c.Guard != nil || c.Holder != item.Member || c.Current() != nil {
 			return unsafe("a switchover needs a request, a living holder and no other change under way")
 		}
 		return nil
 	}
 	return errorf(CodeInvalid, "unknown action %q", item.Kind)
+}
+
+// asked says whether the request of a plan, which is open, asks for the item.
+func asked(s *State, p *Plan, item *PlanItem) bool {
+	r := s.Request(p.Request)
+	if r.Kind != item.Kind {
+		return false
+	}
+	if item.Kind == ActionSwitchover {
+		return r.Cluster == p.Cluster
+	}
+	return r.Host == item.Host
 }
 
 func unsafe(format string, args ...any) *Error {
@@ -104,6 +136,9 @@ func checkFence(s *State, c *Cluster, p *Plan, item *PlanItem) *Error {
 		return err
 	}
 	if p.Request != 0 {
+		if item.Condemn || !asked(s, p, item) {
+			return unsafe("request %d does not ask for that", p.Request)
+		}
 		return nil // asked for by name, and judged by the rules that it may override
 	}
 	if c == nil {

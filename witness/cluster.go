@@ -163,6 +163,7 @@ const (
 // and its place in the plan.
 type Action struct {
 	ID       string          `json:"id"`
+	Index    uint64          `json:"index"` // of that entry
 	Kind     string          `json:"kind"`
 	Host     string          `json:"host,omitempty"`
 	Cluster  string          `json:"cluster,omitempty"`

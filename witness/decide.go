@@ -26,22 +26,25 @@ type Verdict struct {
 }
 
 // Decide returns the next plan, or nil when there is nothing to do. It looks
-// only at clusters and requests that can need one.
+// only at clusters and requests that can need one. A plan that Check would
+// refuse as things are, for example because another action on the host is
+// pending, is left for later, so that it does not hold up other clusters.
 func Decide(v View) *Plan {
+	possible := func(p *Plan) bool { return p != nil && Check(v.State, p) == nil }
 	for id := range v.State.open.All() {
 		if r := v.State.Request(id); r.Status == StatusPending {
-			if ver := JudgeRequest(v, r); ver.Plan != nil {
+			if ver := JudgeRequest(v, r); possible(ver.Plan) {
 				return ver.Plan
 			}
 		}
 	}
 	for name := range v.State.attn.All() {
-		if ver := Judge(v, name); ver.Plan != nil {
+		if ver := Judge(v, name); possible(ver.Plan) {
 			return ver.Plan
 		}
 	}
 	for id := range v.State.waiting.All() {
-		if plan := reassign(v, v.State.Action(id)); plan != nil {
+		if plan := reassign(v, v.State.Action(id)); possible(plan) {
 			return plan
 		}
 	}

@@ -48,6 +48,8 @@ func (q *requestJudge) plan(rule, why string, items ...PlanItem) *Plan {
 	}
 	if c := q.s.Cluster(p.Cluster); c != nil {
 		p.Parent, p.Epoch = c.Version, c.Epoch
+	} else {
+		p.Cluster = "" // declared no more; the request is answered all the same
 	}
 	q.ver.Decisive, q.ver.Sentence, q.ver.Plan = rule, why, p
 	return p

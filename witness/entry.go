@@ -52,10 +52,13 @@ type (
 	}
 	// LeaseExpire ends leases whose deadline has passed on the leader. It is
 	// void when Term is not the term of its entry: only the leader that
-	// watched the deadline may expire a lease.
+	// watched the deadline may expire a lease. Epochs, in the order of IDs, say
+	// which incarnation of each lease was watched (kv.Lease.Epoch); a lease
+	// that was ended and granted anew under the same id is another one.
 	LeaseExpire struct {
-		IDs  []int64 `json:"ids"`
-		Term uint64  `json:"term"`
+		IDs    []int64  `json:"ids"`
+		Term   uint64   `json:"term"`
+		Epochs []uint64 `json:"epochs,omitempty"`
 	}
 	// Compact drops key history below Rev.
 	Compact struct {

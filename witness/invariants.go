@@ -80,13 +80,13 @@ func clusterFaults(s *State, c *Cluster) []string {
 	switch {
 	case leader == nil && c.Holder != "":
 		out = append(out, fmt.Sprintf("%s has holder %s, but no leader key", c.Name, c.Holder))
-	case leader != nil && string(leader.Value) != c.Holder:
+	case leader != nil && text(leader.Value) != c.Holder:
 		out = append(out, fmt.Sprintf("%s has holder %s, but its leader key says %s", c.Name, c.Holder, leader.Value))
-	case leader != nil && leader.Lease != c.HolderLease:
+	case leader != nil && c.Holder != "" && leader.Lease != c.HolderLease:
 		out = append(out, fmt.Sprintf("%s has lease %d, but its leader key has %d", c.Name, c.HolderLease, leader.Lease))
 	}
 	if leader != nil && c.Spec.Guarded() {
-		if lease, ok := s.KV.Lease(leader.Lease); ok && lease.Dead != (c.Guard != nil) {
+		if lease, ok := s.KV.Lease(leader.Lease); c.Holder != "" && (!ok || lease.Dead != (c.Guard != nil)) {
 			out = append(out, fmt.Sprintf("%s: guard and the death of the holder's lease disagree", c.Name))
 		}
 	}

@@ -70,10 +70,16 @@ func (w *world) duration(v string) time.Duration {
 var inputs = map[string]func(*world, input){
 	"config":   inConfig,
 	"validate": inValidate,
-	"wait":     func(w *world, in input) { d := w.duration(in.at(0)); w.stamp.Time += d; w.stamp.Wall += d.Milliseconds() },
-	"term":     func(w *world, in input) { w.term = uint64(w.number(in.at(0))) },
-	"alive":    func(w *world, in input) { w.alive = strings.Split(in.at(0), ",") },
-	"lease":    func(w *world, in input) { w.apply(witness.LeaseGrant{ID: w.number(in.at(0)), TTL: in.num(w, "ttl", 30)}) },
+	"wait": func(w *world, in input) {
+		d := w.duration(in.at(0))
+		w.stamp.Time += d
+		w.stamp.Wall += d.Milliseconds()
+	},
+	"term":  func(w *world, in input) { w.term = uint64(w.number(in.at(0))) },
+	"alive": func(w *world, in input) { w.alive = strings.Split(in.at(0), ",") },
+	"lease": func(w *world, in input) {
+		w.apply(witness.LeaseGrant{ID: w.number(in.at(0)), TTL: in.num(w, "ttl", 30)})
+	},
 	"revoke":   func(w *world, in input) { w.apply(witness.LeaseRevoke{ID: w.number(in.at(0))}) },
 	"expire":   inExpire,
 	"create":   inCreate,
@@ -155,7 +161,11 @@ func inExpire(w *world, in input) {
 	for _, id := range strings.Split(in.at(0), ",") {
 		ids = append(ids, w.number(id))
 	}
-	w.apply(witness.LeaseExpire{IDs: ids, Term: uint64(in.num(w, "term", int64(w.term)))})
+	cmd := witness.LeaseExpire{IDs: ids, Term: uint64(in.num(w, "term", int64(w.term)))}
+	if epoch := in.num(w, "epoch", 0); epoch != 0 {
+		cmd.Epochs = []uint64{uint64(epoch)}
+	}
+	w.apply(cmd)
 }
 
 // inCreate is how a Patroni member takes the leader key: only if it is absent.
@@ -168,9 +178,9 @@ func inCreate(w *world, in input) {
 }
 
 func inPut(w *world, in input) {
-	p := kv.PutRequest{Key: []byte(in.at(0)), Value: []byte(in.at(1)), Lease: in.num(w, "lease", 0)}
-	if in.get("lease", "") == "keep" {
-		p.IgnoreLease, p.Lease = true, 0
+	p := kv.PutRequest{Key: []byte(in.at(0)), Value: []byte(in.at(1)), IgnoreLease: in.get("lease", "") == "keep"}
+	if !p.IgnoreLease {
+		p.Lease = in.num(w, "lease", 0)
 	}
 	w.txn(kv.PutTxn(p))
 }

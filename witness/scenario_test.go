@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -60,7 +61,7 @@ func firstDifference(want, got string) string {
 
 // world is one run of a scenario.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	s       *witness.State
 	stamp   witness.Stamp
 	index   uint64
@@ -73,7 +74,7 @@ type world struct {
 	summary string
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	all := []string{"w1", "w2", "w3"}
 	return &world{t: t, s: witness.New(), term: 1, voters: all, alive: all, stamp: witness.Stamp{Wall: 1_800_000_000_000}}
 }
@@ -202,7 +203,7 @@ func (w *world) checkRestores() {
 	}
 }
 
-func restored(t *testing.T, s *witness.State) *witness.State {
+func restored(t testing.TB, s *witness.State) *witness.State {
 	t.Helper()
 	raw, err := s.Marshal()
 	if err != nil {
@@ -222,25 +223,31 @@ func restored(t *testing.T, s *witness.State) *witness.State {
 	return back
 }
 
-// words splits a line at spaces, except inside double quotes.
+// words splits a line at spaces, except inside double quotes; \xff and the like
+// stand for bytes.
 func words(line string) []string {
 	var out []string
-	quoted, cur := false, ""
+	quoted, some, cur := false, false, ""
 	for _, r := range line {
 		switch {
 		case r == '"':
-			quoted = !quoted
+			quoted, some = !quoted, true
 		case r == ' ' && !quoted:
-			if cur != "" {
+			if cur != "" || some {
 				out = append(out, cur)
 			}
-			cur = ""
+			some, cur = false, ""
 		default:
 			cur += string(r)
 		}
 	}
 	if cur != "" {
 		out = append(out, cur)
+	}
+	for i, w := range out {
+		if raw, err := strconv.Unquote(`"` + w + `"`); err == nil && strings.Contains(w, `\x`) {
+			out[i] = raw
+		}
 	}
 	return out
 }

@@ -143,7 +143,7 @@ func (v *validator) zones() {
 			v.add(p+".name", "zone has no name")
 			continue
 		}
-		for other := range v.zone {
+		for _, other := range sortedKeys(v.zone) {
 			if other == name {
 				v.add(p+".name", "zone %s is declared twice", name)
 			} else if strings.HasSuffix(name, "."+other) || strings.HasSuffix(other, "."+name) {
