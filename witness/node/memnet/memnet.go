@@ -1,0 +1,211 @@
+// Package memnet is a network in memory: listeners, connections and, above
+// all, faults. Witnesses that are dialled through it can run in a testing/synctest
+// bubble, in tests of several packages and in demos, without a socket.
+//
+// It behaves as TCP does where it matters: what is written across a cut link is
+// held and arrives when the link is healed, a dial across it hangs until its
+// context ends, and a closed host refuses at once.
+package memnet
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"syscall"
+)
+
+// Net is a set of hosts that reach each other. Create it with [New].
+type Net struct {
+	mu        sync.Mutex
+	listeners map[string]*Listener
+	conns     map[*Conn]struct{}
+	cut       map[[2]string]bool
+	change    chan struct{} // closed and replaced when cut changes
+}
+
+// New returns a network without hosts.
+func New() *Net {
+	return &Net{
+		listeners: map[string]*Listener{},
+		conns:     map[*Conn]struct{}{},
+		cut:       map[[2]string]bool{},
+		change:    make(chan struct{}),
+	}
+}
+
+// Addr is the name of a host.
+type Addr string
+
+// Network implements net.Addr.
+func (Addr) Network() string { return "mem" }
+
+// String implements net.Addr.
+func (a Addr) String() string { return string(a) }
+
+// Listen opens the one port of host.
+func (n *Net) Listen(host string) (*Listener, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.listeners[host] != nil {
+		return nil, fmt.Errorf("listen %s: %w", host, syscall.EADDRINUSE)
+	}
+	l := &Listener{net: n, host: host, queue: make(chan *Conn, 64), done: make(chan struct{})}
+	n.listeners[host] = l
+	return l, nil
+}
+
+// Dialer returns the function by which host opens connections.
+func (n *Net) Dialer(host string) func(ctx context.Context, addr string) (net.Conn, error) {
+	return func(ctx context.Context, addr string) (net.Conn, error) { return n.dial(ctx, host, addr) }
+}
+
+func (n *Net) dial(ctx context.Context, from, to string) (net.Conn, error) {
+	for {
+		n.mu.Lock()
+		l, cut, change := n.listeners[to], n.cut[link(from, to)], n.change
+		n.mu.Unlock()
+		if !cut && l == nil {
+			return nil, fmt.Errorf("dial %s: %w", to, syscall.ECONNREFUSED)
+		}
+		if !cut {
+			a, b := n.pair(from, to)
+			select {
+			case l.queue <- b:
+				return a, nil
+			case <-l.done:
+				_ = a.Close()
+				return nil, fmt.Errorf("dial %s: %w", to, syscall.ECONNREFUSED)
+			case <-ctx.Done():
+				_ = a.Close()
+				return nil, ctx.Err()
+			}
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (n *Net) pair(from, to string) (a, b *Conn) {
+	ab, ba := newStream(), newStream()
+	a = &Conn{net: n, local: from, remote: to, in: ba, out: ab}
+	b = &Conn{net: n, local: to, remote: from, in: ab, out: ba}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.conns[a], n.conns[b] = struct{}{}, struct{}{}
+	held := n.cut[link(from, to)]
+	ab.hold(held)
+	ba.hold(held)
+	return a, b
+}
+
+// Isolate cuts host off from every other host, in both directions.
+func (n *Net) Isolate(host string) {
+	n.mu.Lock()
+	var others []string
+	for h := range n.listeners {
+		if h != host {
+			others = append(others, h)
+		}
+	}
+	n.mu.Unlock()
+	for _, h := range others {
+		n.Cut(host, h)
+	}
+}
+
+// Rejoin heals every link of host.
+func (n *Net) Rejoin(host string) {
+	n.mu.Lock()
+	var others []string
+	for l, cut := range n.cut {
+		switch {
+		case cut && l[0] == host:
+			others = append(others, l[1])
+		case cut && l[1] == host:
+			others = append(others, l[0])
+		}
+	}
+	n.mu.Unlock()
+	for _, h := range others {
+		n.set(host, h, false)
+	}
+}
+
+// Cut stops all traffic between two hosts.
+func (n *Net) Cut(a, b string) { n.set(a, b, true) }
+
+// Heal joins every cut link; what was held arrives.
+func (n *Net) Heal() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut = map[[2]string]bool{}
+	for c := range n.conns {
+		c.in.hold(false)
+		c.out.hold(false)
+	}
+	n.signal()
+}
+
+func (n *Net) set(a, b string, cut bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut[link(a, b)] = cut
+	for c := range n.conns {
+		if link(c.local, c.remote) == link(a, b) {
+			c.in.hold(cut)
+			c.out.hold(cut)
+		}
+	}
+	n.signal()
+}
+
+func (n *Net) signal() {
+	close(n.change)
+	n.change = make(chan struct{})
+}
+
+func link(a, b string) [2]string {
+	if a > b {
+		a, b = b, a
+	}
+	return [2]string{a, b}
+}
+
+// Listener is the open port of a host.
+type Listener struct {
+	net   *Net
+	host  string
+	queue chan *Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+var _ net.Listener = (*Listener)(nil)
+
+// Accept implements net.Listener.
+func (l *Listener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.queue:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener. Connections that were accepted stay open.
+func (l *Listener) Close() error {
+	l.once.Do(func() {
+		l.net.mu.Lock()
+		delete(l.net.listeners, l.host)
+		l.net.mu.Unlock()
+		close(l.done)
+	})
+	return nil
+}
+
+// Addr implements net.Listener.
+func (l *Listener) Addr() net.Addr { return Addr(l.host) }
