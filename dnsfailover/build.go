@@ -94,6 +94,7 @@ func Build(index uint64, zones []ZoneSpec, clusters []ClusterView) (*View, error
 		at[zone.Name] = len(view.Zones)
 		view.Zones = append(view.Zones, *zone)
 	}
+	managed := make([][]RRset, len(view.Zones))
 	owners := make(map[string]bool)
 	banned := fencedAddrs(clusters)
 	for i := range clusters {
@@ -116,8 +117,11 @@ func Build(index uint64, zones []ZoneSpec, clusters []ClusterView) (*View, error
 		owners[b.origin] = true
 		sets := b.build()
 		b.clear()
-		zone.Records = append(zone.Records, sets...)
+		managed[pos] = append(managed[pos], sets...)
 		faults = append(faults, b.faults...)
+	}
+	for i := range view.Zones {
+		view.Zones[i].Records = append(view.Zones[i].Records, managed[i]...)
 	}
 	withhold(view, banned)
 	return view, errors.Join(faults...)
@@ -164,100 +168,4 @@ func buildZone(index uint64, spec *ZoneSpec) (*Zone, []error) {
 	records, errs := staticSets(zone, spec.Records)
 	zone.Records = records
 	return zone, append(faults, errs...)
-}
-
-// fencedAddrs returns every address of every target that any cluster calls fenced.
-func fencedAddrs(clusters []ClusterView) map[netip.Addr]bool {
-	fenced := make(map[netip.Addr]bool)
-	for i := range clusters {
-		for t := range clusters[i].targets() {
-			if !t.Fenced {
-				continue
-			}
-			for _, addr := range t.Addrs {
-				fenced[plain(addr)] = true
-			}
-		}
-	}
-	return fenced
-}
-
-// withhold removes fenced addresses from all of the view, whatever put them
-// there: a fallback, a static record, a name server, a host under a second name.
-func withhold(view *View, fenced map[netip.Addr]bool) {
-	if len(fenced) == 0 {
-		return
-	}
-	for z := range view.Zones {
-		zone := &view.Zones[z]
-		for i := range zone.NS {
-			var kept []netip.Addr
-			for _, addr := range zone.NS[i].Addrs {
-				if !fenced[plain(addr)] {
-					kept = append(kept, addr)
-				}
-			}
-			zone.NS[i].Addrs = kept
-		}
-		for i := range zone.Records {
-			rs := &zone.Records[i]
-			rs.Values = withoutAddrs(zone.Name, rs, rs.Values, fenced)
-			rs.Fallback = withoutAddrs(zone.Name, rs, rs.Fallback, fenced)
-		}
-	}
-}
-
-func withoutAddrs(zone string, rs *RRset, values []string, fenced map[netip.Addr]bool) []string {
-	switch rs.Type {
-	case dns.TypeA, dns.TypeAAAA, dns.TypeSVCB, dns.TypeHTTPS:
-	default:
-		return values
-	}
-	var kept []string
-	for _, v := range values {
-		if !namesAny(zone, rs, v, fenced) {
-			kept = append(kept, v)
-		}
-	}
-	return kept
-}
-
-// namesAny reports whether one value holds a fenced address.
-func namesAny(zone string, rs *RRset, value string, fenced map[netip.Addr]bool) bool {
-	if addr, err := netip.ParseAddr(value); err == nil {
-		return fenced[plain(addr)]
-	}
-	rr, err := parseValue(zone, rs.Name, rs.Type, 0, value)
-	if err != nil {
-		return true // cannot be read, so cannot be cleared
-	}
-	var params []dns.SVCBKeyValue
-	switch rr := rr.(type) {
-	case *dns.SVCB:
-		params = rr.Value
-	case *dns.HTTPS:
-		params = rr.Value
-	}
-	for _, p := range params {
-		switch p := p.(type) {
-		case *dns.SVCBIPv4Hint:
-			for _, ip := range p.Hint {
-				if addr, ok := netip.AddrFromSlice(ip); ok && fenced[plain(addr)] {
-					return true
-				}
-			}
-		case *dns.SVCBIPv6Hint:
-			for _, ip := range p.Hint {
-				if addr, ok := netip.AddrFromSlice(ip); ok && fenced[plain(addr)] {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
-// plain strips what makes two spellings of one address differ.
-func plain(addr netip.Addr) netip.Addr {
-	return addr.Unmap().WithZone("")
 }

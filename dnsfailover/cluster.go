@@ -85,7 +85,7 @@ func (b *clusterBuild) build() []RRset {
 func (b *clusterBuild) clear() {
 	below := func(name string) bool { return strings.HasSuffix(name, "."+b.origin) }
 	b.zone.Records = slices.DeleteFunc(b.zone.Records, func(rs RRset) bool {
-		if rs.Managed || !below(rs.Name) {
+		if !below(rs.Name) {
 			return false
 		}
 		b.faults = append(b.faults, fmt.Errorf("record %s %s is not served: the names below %s belong to a cluster",

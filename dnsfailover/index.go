@@ -244,7 +244,7 @@ func parseValue(zone, name string, typ uint16, ttl uint32, value string) (dns.RR
 		return nil, fmt.Errorf("value %q is not the data of a %s record", value, typeName(typ))
 	}
 	// A record that parses may still not fit on the wire (miekg/dns checks late).
-	if _, err := dns.PackRR(rr, make([]byte, dns.MaxMsgSize), 0, nil, false); err != nil {
+	if _, err := dns.PackRR(rr, make([]byte, 2*dns.Len(rr)+64), 0, nil, false); err != nil {
 		return nil, fmt.Errorf("value %q: %w", value, err)
 	}
 	return rr, nil

@@ -1,7 +1,8 @@
 package dnsfailover
 
 import (
-	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,103 +49,147 @@ func TestResolveBeforeTheFirstView(t *testing.T) {
 		ask(t, nil, testCase{question: "example.test. SOA"}))
 }
 
-// TestResolveSharesNothing asks twice with other cases in between: an answer must
-// not leave its mark on the records that all answers share.
-func TestResolveSharesNothing(t *testing.T) {
+// TestAnswersShareNothing asks everything, with the case changed too: no answer
+// may leave its mark on the records that all answers share.
+func TestAnswersShareNothing(t *testing.T) {
 	ix := mustCompile(t, mustBuild(t, benchZones(), benchCluster()))
-	for range 2 {
-		for _, c := range staticCases {
-			c.check(t, ask(t, ix, c))
-		}
+	before := allRecords(ix)
+	for _, c := range slices.Concat(staticCases, managedCases) {
+		ask(t, ix, c)
+		c.question = strings.ToUpper(c.question)
+		ask(t, ix, c)
+	}
+	if after := allRecords(ix); !slices.Equal(before, after) {
+		t.Errorf("records changed:\n%v\n%v", before, after)
 	}
 }
 
-func TestPolicies(t *testing.T) {
-	const stale = 11 * time.Second
-	primary, last := target("pg1", "10.0.0.1"), target("pg1", "10.0.0.1")
-	fallback := []netip.Addr{netip.MustParseAddr("10.9.9.9")}
-	const name, srv = "primary.pg.example.test. ", "_postgresql._tcp.primary.pg.example.test. "
-	const good, fixed = "primary.pg.example.test. 5 A 10.0.0.1", "primary.pg.example.test. 5 A 10.9.9.9"
-	servfail := func(q string, ede int) testCase {
-		return testCase{question: q, rcode: dns.RcodeServerFailure, noAA: true, ede: ede}
+func allRecords(ix *index) []string {
+	var out []string
+	for _, z := range ix.zones {
+		out = append(out, z.negSOA.String())
+		for _, n := range z.nodes {
+			for _, s := range n.sets {
+				for _, rr := range slices.Concat(s.rrs, s.fallback) {
+					out = append(out, rr.String())
+				}
+			}
+		}
 	}
-	nodata := func(q string, ede int) testCase { return testCase{question: q, ns: []string{soa7}, ede: ede} }
-	for _, tt := range []struct {
-		name    string
-		primary *Target
-		last    *Target
-		policy  RolePolicy
-		age     time.Duration
-		want    []testCase
-	}{
-		{name: "empty: default", want: []testCase{nodata(name+"A", 0), nodata(srv+"SRV", 0)}},
-		{name: "empty: nodata", policy: RolePolicy{WhenEmpty: PolicyNoData}, want: []testCase{nodata(name+"A", 0)}},
+	slices.Sort(out)
+	return out
+}
+
+// policyCase is a state of one cluster and what is answered about it.
+type policyCase struct {
+	name    string
+	primary *Target
+	last    *Target
+	policy  RolePolicy
+	age     time.Duration
+	want    []testCase
+}
+
+func (p policyCase) run(t *testing.T) {
+	cluster := ClusterView{
+		Name: "pg", Zone: "example.test.", Epoch: 7, TTL: 5,
+		Primary: p.primary, LastPrimary: p.last, PrimaryPolicy: p.policy,
+	}
+	ix := mustCompile(t, mustBuild(t, benchZones(), cluster))
+	for _, c := range p.want {
+		c.age = p.age
+		c.check(t, ask(t, ix, c))
+	}
+}
+
+const (
+	primaryName  = "primary.pg.example.test. "
+	primarySRV   = "_postgresql._tcp.primary.pg.example.test. "
+	goodRecord   = "primary.pg.example.test. 5 A 10.0.0.1"
+	fixedRecord  = "primary.pg.example.test. 5 A 10.9.9.9"
+	noHolderText = `primary.pg.example.test. 5 TXT "epoch=7 holder="`
+)
+
+func servfail(q string, ede int) testCase {
+	return testCase{question: q, rcode: dns.RcodeServerFailure, noAA: true, ede: ede}
+}
+
+func nodata(q string, ede int) testCase {
+	return testCase{question: q, ns: []string{soa7}, ede: ede}
+}
+
+func TestPoliciesWhenEmpty(t *testing.T) {
+	primary, last := target("pg1", "10.0.0.1"), target("pg1", "10.0.0.1")
+	fallback := addrs("10.9.9.9")
+	for _, tt := range []policyCase{
+		{name: "empty: default", want: []testCase{nodata(primaryName+"A", 0), nodata(primarySRV+"SRV", 0)}},
+		{name: "empty: nodata", policy: RolePolicy{WhenEmpty: PolicyNoData}, want: []testCase{nodata(primaryName+"A", 0)}},
 		{
 			name: "empty: servfail", policy: RolePolicy{WhenEmpty: PolicyServFail},
-			want: []testCase{servfail(name+"A", 0), servfail(name+"AAAA", 0), servfail(srv+"SRV", 0), {
-				question: name + "TXT", answer: []string{`primary.pg.example.test. 5 TXT "epoch=7 holder="`},
+			want: []testCase{servfail(primaryName+"A", 0), servfail(primaryName+"AAAA", 0), servfail(primarySRV+"SRV", 0), {
+				question: primaryName + "TXT", answer: []string{noHolderText},
 			}},
 		},
 		{
 			name: "servfail needs a missing target, not a missing family", primary: &primary,
-			policy: RolePolicy{WhenEmpty: PolicyServFail}, want: []testCase{nodata(name+"AAAA", 0)},
+			policy: RolePolicy{WhenEmpty: PolicyServFail}, want: []testCase{nodata(primaryName+"AAAA", 0)},
 		},
 		{
 			name: "empty: last good", last: &last, policy: RolePolicy{WhenEmpty: PolicyLastGood},
-			want: []testCase{{question: name + "A", answer: []string{good}}, {
-				question: name + "TXT", answer: []string{`primary.pg.example.test. 5 TXT "epoch=7 holder="`},
+			want: []testCase{{question: primaryName + "A", answer: []string{goodRecord}}, {
+				question: primaryName + "TXT", answer: []string{noHolderText},
 			}},
 		},
-		{name: "empty: last good, nothing known", policy: RolePolicy{WhenEmpty: PolicyLastGood}, want: []testCase{nodata(name+"A", 0)}},
+		{name: "empty: last good, nothing known", policy: RolePolicy{WhenEmpty: PolicyLastGood}, want: []testCase{nodata(primaryName+"A", 0)}},
 		{
 			name: "empty: last good is fenced", last: &Target{Name: "pg1", Addrs: last.Addrs, Fenced: true},
-			policy: RolePolicy{WhenEmpty: PolicyLastGood}, want: []testCase{nodata(name+"A", 0), nodata("pg1.pg.example.test. A", 0)},
+			policy: RolePolicy{WhenEmpty: PolicyLastGood}, want: []testCase{nodata(primaryName+"A", 0), nodata("pg1.pg.example.test. A", 0)},
 		},
 		{
 			name: "empty: fixed", policy: RolePolicy{WhenEmpty: PolicyFixed, Fallback: fallback},
-			want: []testCase{{question: name + "A", answer: []string{fixed}}, nodata(name+"AAAA", 0), {
-				question: srv + "SRV",
+			want: []testCase{{question: primaryName + "A", answer: []string{fixedRecord}}, nodata(primaryName+"AAAA", 0), {
+				question: primarySRV + "SRV",
 				answer:   []string{"_postgresql._tcp.primary.pg.example.test. 5 SRV 0 0 5432 primary.pg.example.test."},
-				extra:    []string{fixed},
+				extra:    []string{fixedRecord},
 			}},
 		},
 		{
 			name: "fixed is not added to a target", primary: &primary, policy: RolePolicy{WhenEmpty: PolicyFixed, Fallback: fallback},
-			want: []testCase{{question: name + "A", answer: []string{good}}},
+			want: []testCase{{question: primaryName + "A", answer: []string{goodRecord}}},
 		},
-		{name: "stale: default", primary: &primary, age: stale, want: []testCase{servfail(name+"A", 22)}},
+	} {
+		t.Run(tt.name, tt.run)
+	}
+}
+
+func TestPoliciesWhenStale(t *testing.T) {
+	const stale = 11 * time.Second
+	primary := target("pg1", "10.0.0.1")
+	fallback := addrs("10.9.9.9")
+	for _, tt := range []policyCase{
+		{name: "stale: default", primary: &primary, age: stale, want: []testCase{servfail(primaryName+"A", 22)}},
 		{
 			name: "stale: nodata", primary: &primary, age: stale, policy: RolePolicy{WhenStale: PolicyNoData},
-			want: []testCase{nodata(name+"A", 22), nodata(srv+"SRV", 22)},
+			want: []testCase{nodata(primaryName+"A", 22), nodata(primarySRV+"SRV", 22)},
 		},
 		{
 			name: "stale: last good", primary: &primary, age: stale, policy: RolePolicy{WhenStale: PolicyLastGood},
-			want: []testCase{{question: name + "A", answer: []string{good}, ede: 3}},
+			want: []testCase{{question: primaryName + "A", answer: []string{goodRecord}, ede: 3}},
 		},
 		{
 			name: "stale: fixed", primary: &primary, age: stale, policy: RolePolicy{WhenStale: PolicyFixed, Fallback: fallback},
-			want: []testCase{{question: name + "A", answer: []string{fixed}, ede: 22}, nodata(name+"AAAA", 22), nodata(name+"TXT", 22)},
+			want: []testCase{{question: primaryName + "A", answer: []string{fixedRecord}, ede: 22}, nodata(primaryName+"AAAA", 22), nodata(primaryName+"TXT", 22)},
 		},
 		{
 			name: "max stale is the record's", primary: &primary, age: stale, policy: RolePolicy{MaxStale: time.Minute},
-			want: []testCase{{question: name + "A", answer: []string{good}, ede: 3}},
+			want: []testCase{{question: primaryName + "A", answer: []string{goodRecord}, ede: 3}},
 		},
 		{
 			name: "exactly max stale is not stale", primary: &primary, age: DefaultMaxStale,
-			want: []testCase{{question: name + "A", answer: []string{good}, ede: 3}},
+			want: []testCase{{question: primaryName + "A", answer: []string{goodRecord}, ede: 3}},
 		},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			cluster := ClusterView{
-				Name: "pg", Zone: "example.test.", Epoch: 7, TTL: 5,
-				Primary: tt.primary, LastPrimary: tt.last, PrimaryPolicy: tt.policy,
-			}
-			ix := mustCompile(t, mustBuild(t, benchZones(), cluster))
-			for _, c := range tt.want {
-				c.age = tt.age
-				c.check(t, ask(t, ix, c))
-			}
-		})
+		t.Run(tt.name, tt.run)
 	}
 }
 
