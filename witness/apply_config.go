@@ -66,12 +66,16 @@ func (a *applier) mayGuard(cfg *Config) *Error {
 		if !spec.Guarded() || leader == nil || len(leader.Value) == 0 {
 			continue
 		}
-		if hostOf(spec, text(leader.Value)) == "" {
+		host := hostOf(spec, text(leader.Value))
+		if host == "" {
 			return refusedf("config.unknown-holder", "cluster %s is led by %s, which is not one of its declared members: nobody could power it off", spec.Name, text(leader.Value))
 		}
 		c := a.s.Cluster(spec.Name)
 		if lease, ok := a.s.KV.Lease(leader.Lease); !ok || lease.Dead && (c == nil || c.Guard == nil) {
 			return refusedf("config.no-lease", "the leader key of cluster %s has no living lease, so it would never expire: let Patroni write it, or delete it, before fencing is required", spec.Name)
+		}
+		if a.s.Host(host).Fenced && !a.youngerThanProof(host, leader.Lease) {
+			return refusedf("config.fenced-holder", "the leader key of cluster %s names %s on %s, which was proven off: let that lease end before fencing is required", spec.Name, text(leader.Value), host)
 		}
 		if other, shared := leads[leader.Lease]; shared {
 			return refusedf("config.shared-lease", "the leader keys of clusters %s and %s hang on the same lease: the end of one would end the other", other, spec.Name)
@@ -144,6 +148,7 @@ func (a *applier) rebind() {
 		if m := spec.Member(c.Holder); m != nil {
 			c.HolderHost = m.Host
 		}
+		a.seenOn(c.HolderHost, c.HolderLease)
 		a.put(&c, true)
 	}
 }
@@ -162,6 +167,9 @@ func (a *applier) adopt(spec *ClusterSpec) {
 	res, err := a.s.KV.Range(kv.RangeRequest{Key: []byte(prefix), RangeEnd: []byte(kv.PrefixEnd(prefix))})
 	if err != nil {
 		panic(fmt.Sprintf("witness: range %s: %v", prefix, err))
+	}
+	if leader := a.s.KV.Get(prefix + "leader"); leader != nil {
+		a.seenOn(hostOf(spec, text(leader.Value)), leader.Lease)
 	}
 	for _, kvp := range res.KVs {
 		a.keyChanged(spec.Name, string(kvp.Key[len(prefix):]), &kv.Event{Type: kv.Put, KV: kvp}, Release{})

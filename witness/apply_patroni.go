@@ -159,10 +159,7 @@ func (a *applier) memberChanged(name, member string, ev *kv.Event) {
 // that is younger than the proof: somebody has powered it on again.
 func (a *applier) seenOn(host string, lease int64) {
 	old := a.s.Host(host)
-	if !old.Fenced {
-		return
-	}
-	if born, ok := a.s.born.Get(lease); !ok || born <= old.ProofIdx {
+	if !old.Fenced || !a.youngerThanProof(host, lease) {
 		return
 	}
 	h := *old
@@ -170,6 +167,13 @@ func (a *applier) seenOn(host string, lease int64) {
 	a.s.hosts = a.s.hosts.Set(host, &h)
 	a.s.DNSIndex = a.e.Index
 	a.event(Event{Kind: "host-returned", Host: host, Text: host + " is on again: a member on it reports with a new lease"})
+}
+
+// youngerThanProof says whether a lease was granted after the host was proven
+// off. Only a program that runs on it can know and use such a lease.
+func (a *applier) youngerThanProof(host string, lease int64) bool {
+	born, ok := a.s.born.Get(lease)
+	return ok && born > a.s.Host(host).ProofIdx
 }
 
 func parseMember(name string, kvp *kv.KeyValue) Member {
