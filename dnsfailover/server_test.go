@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -188,10 +189,9 @@ func TestTCPIdleConnectionIsClosed(t *testing.T) {
 	addr := start(t, Config{Source: benchSource(t), TCPIdle: 50 * time.Millisecond})[0]
 	for _, begin := range [][]byte{nil, {0}, framed(t, 1, "mail.example.test.", dns.TypeA)[:9]} {
 		conn := dialTCP(t, addr)
-		if _, err := conn.Write(begin); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		// On a slow machine the server may close before this is written.
+		_, _ = conn.Write(begin)
+		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("after %d bytes: %v, want the connection closed", len(begin), err)
 		}
 	}
@@ -279,7 +279,7 @@ func TestAnswersNeverMixViews(t *testing.T) {
 				return
 			}
 			defer conn.Close()
-			for ctx.Err() == nil {
+			for ctx.Err() == nil || seen[i] == 0 {
 				q := testCase{question: "_postgresql._tcp.primary.pg.example.test. SRV"}.query(t)
 				reply, _, err := client.ExchangeWithConn(q, conn)
 				if err != nil {
