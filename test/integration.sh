@@ -1,22 +1,38 @@
-#!/usr/bin/env bash
-# Real peers in network namespaces. Usage: test/integration.sh [all|patroni|etcd|fencing|dns]
-set -euo pipefail
+#!/bin/sh
+# Runs the integration tests against real peers; needs root. The argument picks
+# what to run: a suite by name, "lab" for the laboratory itself, or "all".
+set -eu
 cd "$(dirname "$0")/.."
-what=${1:-all}
-[ "$(id -u)" = 0 ] || { echo "integration tests make network namespaces and install Debian packages: run them as root"; exit 1; }
-declare -A sets=(
-  [etcd]="./witness/kv/... ./witness/etcdapi/..."
-  [fencing]="./fencing/..."
-  [dns]="./dnsfailover/..."
-  [patroni]="./test/..."
-)
-if [ "$what" = all ]; then order="etcd fencing dns patroni"; else order=$what; fi
-for set in $order; do
-  [ -n "${sets[$set]:-}" ] || { echo "no integration tests called '$set'; there are: ${!sets[*]} all"; exit 1; }
-done
-for set in $order; do
-  echo "== integration: $set"
-  test/install.sh "$set"
-  # shellcheck disable=SC2086
-  go test -tags integration -count=1 -p 1 -timeout 40m ${sets[$set]}
-done
+
+suite=${1:-all}
+if [ "$(id -u)" -ne 0 ]; then
+	echo "test/integration.sh: the laboratory makes network namespaces and needs root" >&2
+	exit 1
+fi
+test/install.sh
+
+# Everything that has integration tests below the folders of a suite.
+packages() {
+	for folder in "$@"; do
+		if [ -d "$folder" ]; then
+			grep -rl --include='*_test.go' '^//go:build integration' "$folder" | xargs -r -n1 dirname
+		fi
+	done | sort -u | sed 's#^#./#'
+}
+
+case $suite in
+all) found=$(packages test witness fencing dnsfailover cmd hw image) ;;
+lab | patroni) found=$(packages "test/$suite") ;;
+etcd) found=$(packages test/etcd witness/etcdapi) ;;
+fencing) found=$(packages test/fencing fencing) ;;
+dns) found=$(packages test/dns dnsfailover) ;;
+*) found=$(packages "test/$suite") ;;
+esac
+if [ -z "$found" ]; then
+	echo "test/integration.sh: there is no suite \"$suite\"" >&2
+	exit 1
+fi
+mkdir -p out
+# One package at a time: the suites measure time and share the processors.
+# shellcheck disable=SC2086 # the list is meant to be split
+exec "${GO:-go}" test -tags integration -count=1 -p 1 -timeout 60m $found

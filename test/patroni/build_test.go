@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"testing"
 )
 
@@ -23,29 +22,16 @@ func root(t *testing.T) string {
 	return dir
 }
 
-var buildOnce = sync.OnceValues(func() (string, error) {
-	dir, err := filepath.Abs("../../out/lab/bin")
-	if err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	cmd := exec.Command("go", "build", "-o", dir+"/", "./cmd/witnessd", "./cmd/witnessctl", "./test/cmd/labbmc")
-	cmd.Dir = filepath.Join(dir, "../../..")
+// program builds a command of this module and returns the path of its binary.
+// Go's cache makes the second build of the same tree a matter of milliseconds.
+func program(t *testing.T, pkg string) string {
+	t.Helper()
+	binary := filepath.Join(root(t), "out", "lab", "bin", filepath.Base(pkg))
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./"+pkg)
+	cmd.Dir = root(t)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", &exec.Error{Name: "go build: " + string(out), Err: err}
+		t.Fatalf("build %s: %v\n%s", pkg, err, out)
 	}
-	return dir, nil
-})
-
-// binaries is the folder with the programs of this tree, built once.
-func binaries(t *testing.T) string {
-	t.Helper()
-	dir, err := buildOnce()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
+	return binary
 }

@@ -22,9 +22,6 @@ const (
 	bound = 120 * time.Second
 	// interval is how often the probes look.
 	interval = 20 * time.Millisecond
-	// noticeable is the shortest gap between two acknowledged writes that is
-	// reported as an outage.
-	noticeable = 300 * time.Millisecond
 )
 
 // stack is a database cluster over a store in a lab.
