@@ -1,0 +1,95 @@
+package etcdapi
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+
+	"google.golang.org/grpc"
+)
+
+// watchPath is the one request of the gateway that may take for ever.
+const watchPath = "/v3/watch"
+
+// maxBodyBytes bounds the body of a JSON request: the largest request in base64.
+const maxBodyBytes = 3 << 20
+
+// split sends gRPC to the gRPC server and everything else to the HTTP handlers. The
+// protocol version alone does not tell: curl speaks HTTP/2 to the gateway over TLS.
+func (s *Server) split(rpc *grpc.Server, plain http.Handler) http.Handler {
+	watching := s.sessions.watching(rpc)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.ProtoMajor != 2 || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
+			plain.ServeHTTP(w, r)
+		case r.URL.Path == "/etcdserverpb.Watch/Watch":
+			watching.ServeHTTP(w, r)
+		default:
+			rpc.ServeHTTP(w, r)
+		}
+	})
+}
+
+// routes are the handlers for JSON and health checks.
+func (s *Server) routes(a *api, gateway http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	v3 := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// A node without a leader must not serve JSON clients, not even local
+		// reads: Patroni would stay with it. An election is waited for.
+		ctx, cancel := a.limit(r.Context())
+		defer cancel()
+		if a.leader.wait(ctx) != nil {
+			panic(http.ErrAbortHandler)
+		}
+		if r.URL.Path != watchPath {
+			r = r.WithContext(ctx) // one limit for waiting and answering
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+		gateway.ServeHTTP(w, r)
+	})
+	mux.Handle("/v3/", v3)
+	mux.Handle(watchPath, s.sessions.watching(v3))
+	mux.HandleFunc("GET /version", version)
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) { a.health(w, r) })
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := a.before(r.Context(), false); err != nil {
+			writeText(w, http.StatusServiceUnavailable, "[-]linearizable_read failed\n")
+			return
+		}
+		writeText(w, http.StatusOK, "ok\n")
+	})
+	return mux
+}
+
+// version answers Patroni's first question, which is a GET with a body.
+func version(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, 1<<10))
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = io.WriteString(w, `{"etcdserver":"`+Version+`","etcdcluster":"`+Version+`","storage":"`+Version+`"}`)
+}
+
+// health is etcd's: a linearizable read, unless ?serializable=true.
+func (a *api) health(w http.ResponseWriter, r *http.Request) {
+	var answer struct {
+		Health string `json:"health"`
+		Reason string `json:"reason"`
+	}
+	code := http.StatusOK
+	answer.Health = "true"
+	if err := a.before(r.Context(), r.URL.Query().Get("serializable") == "true"); err != nil {
+		code, answer.Health, answer.Reason = http.StatusServiceUnavailable, "false", "RAFT NO LEADER"
+	}
+	body, err := json.Marshal(answer)
+	if err != nil {
+		panic(err) // two strings
+	}
+	writeText(w, code, string(body))
+}
+
+func writeText(w http.ResponseWriter, code int, body string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(code)
+	_, _ = io.WriteString(w, body)
+}

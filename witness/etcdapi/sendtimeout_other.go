@@ -1,0 +1,11 @@
+//go:build !linux
+
+package etcdapi
+
+import (
+	"net"
+	"time"
+)
+
+// setSendTimeout does nothing here: only Linux has TCP_USER_TIMEOUT.
+func setSendTimeout(*net.TCPConn, time.Duration) error { return nil }
