@@ -26,8 +26,9 @@ type Witnesses struct {
 
 // Witness is one witnessd.
 type Witness struct {
-	Name string
+	Name string // a new one after its disk was lost
 	Host *lab.Host
+	Site string
 
 	dir string
 }
@@ -42,7 +43,9 @@ func NewWitnesses(ctx context.Context, l *lab.Lab, client *lab.Host, daemon, con
 		if err != nil {
 			return nil, err
 		}
-		w.Nodes = append(w.Nodes, &Witness{Name: name, Host: host, dir: filepath.Join(l.DataDir(), name)})
+		w.Nodes = append(w.Nodes, &Witness{
+			Name: name, Host: host, Site: fmt.Sprintf("site%d", i), dir: filepath.Join(l.DataDir(), name),
+		})
 	}
 	for _, n := range w.Nodes {
 		if err := os.Mkdir(n.dir, 0o755); err != nil {
@@ -79,12 +82,9 @@ peer: {listen: "%s:7400", advertise: "%s:7400"}
 etcd: {listen: "%s:2379", advertise: "http://%s:2379"}
 dns:  {listen: "%s:53"}
 http: {listen: "%s:8080", advertise: "http://%s:8080"}
-`, n.Name, n.site(), filepath.Join(n.dir, "data"), first, ip, ip, ip, ip, ip, ip, ip)
+`, n.Name, n.Site, filepath.Join(n.dir, "data"), first, ip, ip, ip, ip, ip, ip, ip)
 	return os.WriteFile(filepath.Join(n.dir, "witnessd.yaml"), []byte(text), 0o644)
 }
-
-// site is the witness's site: site1 for w1.
-func (n *Witness) site() string { return "site" + n.Name[1:] }
 
 // Start starts a witness on the data that it has.
 func (w *Witnesses) Start(n *Witness) error {
@@ -93,8 +93,9 @@ func (w *Witnesses) Start(n *Witness) error {
 }
 
 // Wipe removes a stopped witness's data, as a replaced disk does, and configures
-// it to join.
-func (w *Witnesses) Wipe(n *Witness) error {
+// it to join under a new name: the vote of the old one must not be cast twice.
+func (w *Witnesses) Wipe(n *Witness, name string) error {
+	n.Name = name
 	if err := os.RemoveAll(filepath.Join(n.dir, "data")); err != nil {
 		return err
 	}

@@ -226,14 +226,15 @@ func TestWitnessReturns(t *testing.T) {
 		if err := back.Host.KillAll(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.witnesses.Wipe(back); err != nil {
+		lost := back.Name
+		if err := s.witnesses.Wipe(back, "w4"); err != nil {
 			t.Fatal(err)
 		}
-		s.member(t, "remove", back.Name)
 		if err := s.witnesses.Start(back); err != nil {
 			t.Fatal(err)
 		}
 		s.member(t, "add", back.Name, back.Host.IP()+":7400")
+		s.member(t, "remove", lost)
 		s.waitSameDigest(t)
 	})
 	o.stop()
