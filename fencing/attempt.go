@@ -22,7 +22,8 @@ type attempt struct {
 	limit time.Duration // for the whole attempt
 	log   *DeviceEvidence
 
-	proves   Grade     // of the device's latest reading
+	proves   Grade     // of the reading that completed the proof
+	last     Reading   // the latest one
 	sent     bool      // a command went out that may have been carried out
 	commands int       // commands tried
 	answered time.Time // when the first command was answered, however it was
@@ -57,7 +58,7 @@ func (a *attempt) run(ctx context.Context) error {
 			}
 		}
 		if err := sleep(ctx, wait); err != nil {
-			return a.gaveUp(err, r)
+			return a.gaveUp(err)
 		}
 		if r, err = a.read(ctx); err != nil {
 			return err
@@ -74,6 +75,7 @@ func (a *attempt) firstContact(ctx context.Context) (Reading, error) {
 		r, err := a.dev.Read(ctx)
 		a.contact = time.Now()
 		if err == nil {
+			a.last = r
 			a.log.step("first contact", nil)
 			a.log.reading(r)
 			return r, nil
@@ -95,7 +97,7 @@ func (a *attempt) read(ctx context.Context) (Reading, error) {
 	defer cancel()
 	r, err := a.dev.Read(call)
 	if err == nil {
-		a.contact = time.Now()
+		a.contact, a.last = time.Now(), r
 		a.log.reading(r)
 		return r, nil
 	}
@@ -104,7 +106,7 @@ func (a *attempt) read(ctx context.Context) (Reading, error) {
 		return r, err
 	}
 	if ctx.Err() != nil {
-		return r, withCause(ctx, err)
+		return r, a.gaveUp(context.Cause(ctx))
 	}
 	if silence := time.Since(a.contact); silence >= a.t.Contact {
 		return r, fmt.Errorf("vanished: no answer for %v (%w)", a.t.Contact, err)
@@ -157,8 +159,8 @@ func (a *attempt) firstSeen() {
 	}
 }
 
-func (a *attempt) gaveUp(cause error, last Reading) error {
-	return fmt.Errorf("%w; last state %s %q after %d command(s)", cause, last.State, clip(last.Raw, maxRaw), a.commands)
+func (a *attempt) gaveUp(cause error) error {
+	return fmt.Errorf("%w; last state %s %q after %d command(s)", cause, a.last.State, clip(a.last.Raw, maxRaw), a.commands)
 }
 
 // withCause puts the reason why ctx ended, where it has, before the error that this produced.

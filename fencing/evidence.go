@@ -99,15 +99,25 @@ func keep[T any](list []T, v T, limit, dropped int) ([]T, int) {
 	return list, dropped + 1
 }
 
-// clip bounds text that came from a device and keeps it on one line.
+// clip bounds text that came from a device, by its size in JSON, and keeps it on one line.
 func clip(s string, limit int) string {
 	s = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(s, "?"), func(r rune) bool { return r < ' ' || r == 0x7f }), " ")
-	if len(s) <= limit {
-		return s
+	size, end := 0, 0 // end: the longest prefix that leaves room for the ellipsis
+	for i, r := range s {
+		if size <= limit-len("…") {
+			end = i
+		}
+		switch r {
+		case '<', '>', '&', '\u2028', '\u2029': // encoding/json writes \u003c
+			size += 6
+		case '"', '\\':
+			size += 2
+		default:
+			size += utf8.RuneLen(r)
+		}
+		if size > limit {
+			return s[:end] + "…"
+		}
 	}
-	cut := limit - len("…")
-	for cut > 0 && !utf8.RuneStart(s[cut]) {
-		cut--
-	}
-	return s[:cut] + "…"
+	return s
 }

@@ -122,12 +122,15 @@ func (d *Device) reply(resp *http.Response, err error) (reply, error) {
 	return reply{status: resp.StatusCode, body: data, etag: resp.Header.Get("ETag")}, nil
 }
 
+// errOdd marks answers of a BMC that lives but says nothing usable, as many do in mid-transition.
+var errOdd = errors.New("the BMC answers oddly")
+
 // failure describes a refused request; nil if it was not refused.
 func (d *Device) failure(what string, r reply) error {
 	if r.status < 300 {
 		return nil
 	}
-	err := fmt.Errorf("the BMC answers %d to %s: %s", r.status, what, cmp.Or(r.fault, http.StatusText(r.status)))
+	err := fmt.Errorf("%w: %d to %s: %s", errOdd, r.status, what, cmp.Or(r.fault, http.StatusText(r.status)))
 	switch r.status {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return fmt.Errorf("%s: %w", what, d.permanently(&common.Error{HTTPReturnedStatusCode: r.status}))

@@ -2,6 +2,7 @@ package redfish
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -52,7 +53,9 @@ func (d *Device) open(ctx context.Context) error {
 
 // Read asks for the system's PowerState.
 func (d *Device) Read(ctx context.Context) (fencing.Reading, error) {
-	if err := d.open(ctx); err != nil {
+	if err := d.open(ctx); errors.Is(err, errOdd) {
+		return d.unknown(err.Error()), nil
+	} else if err != nil {
 		return fencing.Reading{State: fencing.PowerUnknown}, err
 	}
 	r, err := d.get(d.uri)
@@ -62,11 +65,15 @@ func (d *Device) Read(ctx context.Context) (fencing.Reading, error) {
 	return d.judge(r)
 }
 
+func (d *Device) unknown(raw string) fencing.Reading {
+	return fencing.Reading{
+		State: fencing.PowerUnknown, Raw: raw, At: time.Now(), Device: d.config.Name, Proves: fencing.GradeObservedOff,
+	}
+}
+
 // judge makes a reading of an answer about the system.
 func (d *Device) judge(r reply) (fencing.Reading, error) {
-	reading := fencing.Reading{
-		State: fencing.PowerUnknown, At: time.Now(), Device: d.config.Name, Proves: fencing.GradeObservedOff,
-	}
+	reading := d.unknown("")
 	switch {
 	case r.status == http.StatusUnauthorized || r.status == http.StatusForbidden:
 		return reading, d.failure("reading the power state", r)

@@ -81,7 +81,7 @@ func (d *Device) find() (string, error) {
 		}
 		sys, err := parseSystem(r.body)
 		if err != nil {
-			return "", fmt.Errorf("%s cannot be parsed, so it is not known which machine it is: %w", member, err)
+			return "", fmt.Errorf("%w: %s cannot be parsed, so it is not known which machine it is: %w", errOdd, member, err)
 		}
 		if d.verify(sys) == nil {
 			found = append(found, member)
@@ -122,7 +122,7 @@ func (d *Device) members() ([]string, error) {
 		}
 		var links []string
 		if links, next, err = parseMembers(r.body); err != nil {
-			return nil, fmt.Errorf("the list of systems cannot be parsed: %w", err)
+			return nil, fmt.Errorf("%w: the list of systems cannot be parsed: %w", errOdd, err)
 		}
 		for _, link := range links {
 			member, err := localPath(d.origin, link)
@@ -143,5 +143,9 @@ func (d *Device) fetch(path string) (object, error) {
 	if r.status != http.StatusOK {
 		return nil, d.failure("reading "+path, r)
 	}
-	return parseObject(r.body)
+	o, err := parseObject(r.body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", errOdd, path, err)
+	}
+	return o, nil
 }

@@ -74,6 +74,7 @@ type BMC struct {
 	serial   int               // of sessions
 	commands []Command
 	run      context.Context // of Run; nil before
+	stopped  bool            // Run is ending
 	work     sync.WaitGroup  // transitions under way
 }
 
@@ -153,7 +154,8 @@ func (b *BMC) Run(ctx context.Context) error {
 	err := server.ServeTLS(&gate{Listener: b.listener, bmc: b}, "", "")
 	cancel()
 	<-stopped
-	b.mu.Lock() // begin sees from here on that ctx has ended, so nothing is added to work any more
+	b.mu.Lock()
+	b.stopped = true // from here on nothing is added to work
 	b.mu.Unlock()
 	b.work.Wait()
 	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {

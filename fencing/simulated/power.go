@@ -128,7 +128,7 @@ func (b *BMC) begin(m *machine, on bool) {
 	m.order++
 	order, delay, ctx := m.order, b.delay, b.run
 	m.report(map[bool]string{true: PoweringOn, false: PoweringOff}[on])
-	if (!on && b.faults[StuckPoweringOff]) || ctx.Err() != nil {
+	if (!on && b.faults[StuckPoweringOff]) || b.stopped {
 		return
 	}
 	b.work.Go(func() { b.settle(ctx, m, order, on, delay) })
