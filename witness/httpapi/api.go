@@ -110,6 +110,9 @@ func New(opts Options) *API {
 	a.routeEvents(h)
 	a.routeZones(h)
 	a.routeHealth()
+	schemas := h.OpenAPI().Components.Schemas.Map()
+	delete(schemas, "ErrorModel") // the framework's own errors, which nobody gets to see
+	delete(schemas, "ErrorDetail")
 	a.handler = http.NewCrossOriginProtection().Handler(a.mux)
 	return a
 }
@@ -124,7 +127,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	dw := &deadlineWriter{w, http.NewResponseController(w)}
 	if err := dw.takeBody(r); err != nil {
-		return // the client is too slow or gone: there is nobody to answer
+		panic(http.ErrAbortHandler) // the client is too slow or gone: nobody is there to answer
 	}
 	a.handler.ServeHTTP(dw, followEvents(r))
 }

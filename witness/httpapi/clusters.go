@@ -10,7 +10,7 @@ import (
 
 type clusterInput struct {
 	Cluster string `path:"cluster" maxLength:"63" doc:"name of the cluster"`
-	readInput
+	ReadInput
 }
 
 func (in *clusterInput) name() string { return in.Cluster }
@@ -44,7 +44,7 @@ type historyBody struct {
 
 func (a *API) routeClusters(h huma.API) {
 	register(a, h, huma.Operation{OperationID: "list-clusters", Method: "GET", Path: "/v1/clusters", Summary: "All clusters with their holders", Tags: []string{"clusters"}},
-		func(ctx context.Context, in *readInput) (*answer[clusterList], error) {
+		func(ctx context.Context, in *ReadInput) (*answer[clusterList], error) {
 			s, err := a.read(ctx, in.Consistent)
 			if err != nil {
 				return nil, err
@@ -71,7 +71,12 @@ func (a *API) routeClusters(h huma.API) {
 				return nil, err
 			}
 			ver := witness.Judge(a.view(s), c.Name)
-			out := Explanation{Meta: a.meta(s), Cluster: c.Name, Sentence: ver.Sentence, Decisive: ver.Decisive, Findings: ver.Findings, Plan: ver.Plan}
+			out := Explanation{Meta: a.meta(s), Cluster: c.Name, Sentence: ver.Sentence, Decisive: ver.Decisive, Findings: ver.Findings}
+			if ver.Plan != nil {
+				plan := *ver.Plan
+				plan.Rules = nil // they are the findings
+				out.Plan = &plan
+			}
 			if out.ReadOnly {
 				out.Sentence = "without contact to a quorum for " + ago(a.b.Node().Contact) + ", this witness knows only: " + out.Sentence
 			}

@@ -31,13 +31,14 @@ type Checked struct {
 	Changes []manifest.Change `json:"changes" doc:"against the configuration that holds"`
 }
 
-type configInput struct {
+// ConfigInput is a configuration as somebody wrote it.
+type ConfigInput struct {
 	File    string `query:"file" maxLength:"255" doc:"name of the file, for the faults" default:"body"`
 	RawBody []byte `contentType:"application/yaml" doc:"the whole configuration as YAML or JSON; a masked secret of an unchanged device keeps its value"`
 }
 
 type putConfigInput struct {
-	configInput
+	ConfigInput
 	Base   uint64 `query:"base" doc:"the version that this one is based on; another one in between is a conflict"`
 	By     string `query:"by" maxLength:"200" doc:"who applies it"`
 	DryRun bool   `query:"dry_run" doc:"validate and show the changes, but change nothing"`
@@ -46,7 +47,7 @@ type putConfigInput struct {
 func (a *API) routeConfig(h huma.API) {
 	tags := []string{"configuration"}
 	register(a, h, huma.Operation{OperationID: "get-config", Method: "GET", Path: "/v1/config", Summary: "The configuration, without secrets", Tags: tags},
-		func(ctx context.Context, in *readInput) (*answer[configBody], error) {
+		func(ctx context.Context, in *ReadInput) (*answer[configBody], error) {
 			s, err := a.read(ctx, in.Consistent)
 			if err != nil {
 				return nil, err
@@ -59,7 +60,7 @@ func (a *API) routeConfig(h huma.API) {
 			return &answer[Applied]{out}, err
 		}, nil)
 	register(a, h, huma.Operation{OperationID: "validate-config", Method: "POST", Path: "/v1/config/validate", Summary: "Every fault of a configuration, and what it would change", Tags: tags, MaxBodyBytes: manifest.MaxBytes},
-		func(_ context.Context, in *configInput) (*answer[Checked], error) {
+		func(_ context.Context, in *ConfigInput) (*answer[Checked], error) {
 			s := a.b.State()
 			out := Checked{Meta: a.meta(s), Faults: manifest.Faults{}, Changes: []manifest.Change{}}
 			cfg, faults := manifest.LoadOver(in.File, in.RawBody, a.opts.Drivers, s.Config)

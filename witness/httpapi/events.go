@@ -25,7 +25,7 @@ type eventsInput struct {
 	Since  int64 `query:"since" default:"-100" doc:"events after this sequence number; a negative number asks for so many of the newest"`
 	Limit  int   `query:"limit" default:"1000" minimum:"1" maximum:"1000" doc:"most events in the answer"`
 	Follow bool  `query:"follow" doc:"answer with the stream of /v1/events/stream instead"`
-	readInput
+	ReadInput
 }
 
 type streamInput struct {

@@ -59,7 +59,7 @@ const maxActions = 50
 func (a *API) routeFences(h huma.API) {
 	tags := []string{"fencing"}
 	register(a, h, huma.Operation{OperationID: "list-fences", Method: "GET", Path: "/v1/fences", Summary: "All hosts: what is fenced, by what, and why", Tags: tags},
-		func(ctx context.Context, in *readInput) (*answer[fencesBody], error) {
+		func(ctx context.Context, in *ReadInput) (*answer[fencesBody], error) {
 			s, err := a.read(ctx, in.Consistent)
 			if err != nil {
 				return nil, err
@@ -69,7 +69,7 @@ func (a *API) routeFences(h huma.API) {
 	register(a, h, huma.Operation{OperationID: "get-fence", Method: "GET", Path: "/v1/fences/{id}", Summary: "One action with its evidence", Tags: tags},
 		func(ctx context.Context, in *struct {
 			ID string `path:"id" maxLength:"40"`
-			readInput
+			ReadInput
 		},
 		) (*answer[actionBody], error) {
 			s, err := a.read(ctx, in.Consistent)

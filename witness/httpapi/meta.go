@@ -27,8 +27,9 @@ func (a *API) meta(s *witness.State) Meta {
 
 func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
 
-// readInput is part of every read.
-type readInput struct {
+// ReadInput is part of every read. It is exported because the framework sees
+// only the parameters of exported embedded types.
+type ReadInput struct {
 	Consistent bool `query:"consistent" doc:"ask a quorum first, so that the answer holds everything that anybody was told before"`
 }
 
@@ -85,6 +86,7 @@ func register[I, O any](a *API, h huma.API, op huma.Operation, f func(context.Co
 	if op.MaxBodyBytes == 0 {
 		op.MaxBodyBytes = maxBody
 	}
+	op.BodyReadTimeout = -1 // the body is here; a deadline would end the waiting requests
 	op.Responses = map[string]*huma.Response{"default": errorResponse(h)}
 	huma.Register(h, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := f(ctx, in)

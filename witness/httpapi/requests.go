@@ -40,7 +40,7 @@ type switchoverInput struct {
 type requestInput struct {
 	ID   uint64 `path:"id"`
 	Wait string `query:"wait" doc:"answer when it is over, or after this time, such as 30s; at most 5m"`
-	readInput
+	ReadInput
 }
 
 func (a *API) routeRequests(h huma.API) {

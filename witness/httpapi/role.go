@@ -11,7 +11,8 @@ import (
 	"quorate/witness"
 )
 
-type roleInput struct {
+// RoleInput asks who has a role.
+type RoleInput struct {
 	Cluster string `path:"cluster" maxLength:"63"`
 	Role    string `path:"role" enum:"primary,replica"`
 	Member  string `query:"member" doc:"ask about this member; without it, about any"`
@@ -20,7 +21,7 @@ type roleInput struct {
 }
 
 type roleMemberInput struct {
-	roleInput
+	RoleInput
 	Path string `path:"member" maxLength:"63"`
 }
 
@@ -44,12 +45,12 @@ type roleOutput struct {
 func (a *API) routeRoles(h huma.API) {
 	const summary = "200 when the member, or any member, has the role and its host is not fenced; 503 otherwise"
 	register(a, h, huma.Operation{OperationID: "cluster-role", Method: "GET", Path: "/v1/clusters/{cluster}/role/{role}", Summary: summary, Tags: []string{"load balancers"}},
-		func(_ context.Context, in *roleInput) (*roleOutput, error) { return a.role(in) },
-		func(in *roleInput) string { return in.Cluster })
+		func(_ context.Context, in *RoleInput) (*roleOutput, error) { return a.role(in) },
+		func(in *RoleInput) string { return in.Cluster })
 	register(a, h, huma.Operation{OperationID: "member-role", Method: "GET", Path: "/v1/clusters/{cluster}/role/{role}/{member}", Summary: summary, Tags: []string{"load balancers"}},
 		func(_ context.Context, in *roleMemberInput) (*roleOutput, error) {
 			in.Member = in.Path
-			return a.role(&in.roleInput)
+			return a.role(&in.RoleInput)
 		},
 		func(in *roleMemberInput) string { return in.Cluster })
 	// HAProxy's option httpchk asks with OPTIONS.
@@ -64,7 +65,7 @@ func (a *API) routeRoles(h huma.API) {
 
 // role answers from the local state, however old, unless a limit on its age is
 // set: a witness that is cut off must not take down a healthy primary.
-func (a *API) role(in *roleInput) (*roleOutput, error) {
+func (a *API) role(in *RoleInput) (*roleOutput, error) {
 	s := a.b.State()
 	c := s.Cluster(in.Cluster)
 	if c == nil {
@@ -107,7 +108,7 @@ func (a *API) role(in *roleInput) (*roleOutput, error) {
 	return &roleOutput{Status: code, Body: out}, nil
 }
 
-func roleText(c *witness.Cluster, in *roleInput, out *RoleAnswer) string {
+func roleText(c *witness.Cluster, in *RoleInput, out *RoleAnswer) string {
 	switch {
 	case out.Yes && in.Member != "":
 		return fmt.Sprintf("%s is %s of %s", in.Member, in.Role, c.Name)

@@ -48,7 +48,7 @@ const maxAttention = 100
 
 func (a *API) routeStatus(h huma.API) {
 	register(a, h, huma.Operation{OperationID: "status", Method: "GET", Path: "/v1/status", Summary: "The witnesses, and what needs attention", Tags: []string{"witnesses"}},
-		func(ctx context.Context, in *readInput) (*answer[StatusBody], error) {
+		func(ctx context.Context, in *ReadInput) (*answer[StatusBody], error) {
 			s, err := a.read(ctx, in.Consistent)
 			if err != nil {
 				return nil, err

@@ -24,7 +24,7 @@ type zoneOutput struct {
 
 func (a *API) routeZones(h huma.API) {
 	register(a, h, huma.Operation{OperationID: "list-zones", Method: "GET", Path: "/v1/dns", Summary: "The zones that the witnesses serve", Tags: []string{"dns"}},
-		func(ctx context.Context, in *readInput) (*answer[zonesBody], error) {
+		func(ctx context.Context, in *ReadInput) (*answer[zonesBody], error) {
 			s, err := a.read(ctx, in.Consistent)
 			if err != nil {
 				return nil, err
