@@ -90,6 +90,8 @@ func TestDeadLeaseThatWaitsForAFence(t *testing.T) {
 	s.want("/v3/lease/keepalive", `{"ID":"11"}`, 404, `{"error":{"code":5,"grpc_code":5,"http_code":404,"message":"etcdserver: requested lease not found"}}`)
 	s.want("/v3/lease/timetolive", `{"ID":"11"}`, 200, `{`+header(2)+`,"ID":"11","TTL":"-1"}`)
 	s.want("/v3/lease/leases", `{}`, 200, `{`+header(2)+`}`)
+	const msg = "quorate: the lease has ended, its keys wait until its holder is proven off"
+	s.want("/v3/kv/put", `{"key":"Yg==","lease":"11"}`, 400, fmt.Sprintf(`{"code":3,"message":%q,"error":%q}`, msg, msg))
 	if s.b.Store().Get("a") == nil {
 		t.Fatal("the key is gone")
 	}

@@ -27,6 +27,7 @@ type backend struct {
 	*etcdapi.Memory
 	leaderless atomic.Bool
 	guarded    atomic.Pointer[string] // key that nobody may put
+	refusal    error                  // of the guarded key, nil = ErrGuarded
 	stuck      atomic.Bool            // writes hang until the caller gives up
 	txns       atomic.Int64
 }
@@ -53,6 +54,9 @@ func (b *backend) Txn(ctx context.Context, t kv.TxnRequest) (kv.TxnResult, error
 		return kv.TxnResult{}, ctx.Err()
 	}
 	if g := b.guarded.Load(); g != nil && len(t.Success) == 1 && t.Success[0].Put != nil && string(t.Success[0].Put.Key) == *g {
+		if b.refusal != nil {
+			return kv.TxnResult{}, b.refusal
+		}
 		return kv.TxnResult{}, fmt.Errorf("%w: pg1 is being fenced", etcdapi.ErrGuarded)
 	}
 	return b.Memory.Txn(ctx, t)

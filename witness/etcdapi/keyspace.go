@@ -2,8 +2,11 @@ package etcdapi
 
 import (
 	"context"
+	"errors"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"quorate/witness/kv"
 )
@@ -93,8 +96,34 @@ func (k *keyspace) write(ctx context.Context, t kv.TxnRequest) (kv.TxnResult, er
 		return kv.TxnResult{}, toStatus(err)
 	}
 	res, err := k.backend.Txn(ctx, t)
-	if err != nil {
+	switch {
+	case errors.Is(err, kv.ErrLeaseNotFound) && fromGateway(ctx) && usesDeadLease(k.backend.Store(), &t):
+		return kv.TxnResult{}, errDeadLease
+	case err != nil:
 		return kv.TxnResult{}, toStatus(err)
 	}
 	return res, nil
+}
+
+// errDeadLease refuses a put with a lease that is dead while its keys wait for a
+// fence. Patroni 3.0.2 writes its member key before it renews its leadership, and
+// forgets its lease at "requested lease not found": it would then take a new one,
+// and put `leader` with that. With any other error it keeps the lease, asks for its
+// renewal next, and demotes itself (see leases.renew).
+var errDeadLease = status.Error(codes.InvalidArgument, "quorate: the lease has ended, its keys wait until its holder is proven off")
+
+func usesDeadLease(s *kv.Store, t *kv.TxnRequest) bool {
+	for _, list := range [2][]kv.Op{t.Success, t.Failure} {
+		for _, op := range list {
+			if op.Put != nil && op.Put.Lease != 0 {
+				if l, ok := s.Lease(op.Put.Lease); ok && l.Dead {
+					return true
+				}
+			}
+			if op.Txn != nil && usesDeadLease(s, op.Txn) {
+				return true
+			}
+		}
+	}
+	return false
 }
