@@ -192,19 +192,29 @@ func TestUnrenewedLeaseEndsAfterLeaderCrash(t *testing.T) {
 	})
 }
 
+// The log is held up while a lease is revoked and its id taken again, and the
+// deadline of the first passes meanwhile: its expiry must not follow them.
 func TestSameLeaseIDIsNotEndedByAnOldExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, nil, "a", "b", "c")
 		lead := l.leader()
-		for i := range 40 {
+		log := l.disks[lead.opts.Name].log
+		for range 10 {
 			grant(t, lead.Node, 5, 1)
-			// Somewhere around the end of the lease: revoke it and take the id again.
-			time.Sleep(900*time.Millisecond + time.Duration(i)*17*time.Millisecond)
-			_, _ = lead.Propose(t.Context(), witness.LeaseRevoke{ID: 5}) // may be gone already
-			res, err := lead.Propose(t.Context(), witness.LeaseGrant{ID: 5, TTL: 1})
+			time.Sleep(700 * time.Millisecond)
+			log.stall()
+			var wg sync.WaitGroup
+			wg.Go(func() { _, _ = lead.Propose(t.Context(), witness.LeaseRevoke{ID: 5}) })
+			time.Sleep(10 * time.Millisecond)
+			var res witness.Result
+			var err error
+			wg.Go(func() { res, err = lead.Propose(t.Context(), witness.LeaseGrant{ID: 5, TTL: 1}) })
+			time.Sleep(time.Second) // the deadline passes
+			log.thaw()
+			wg.Wait()
 			granted := time.Now()
 			if err != nil {
-				continue
+				t.Fatalf("second grant: %v", err)
 			}
 			until(t, "the second lease expires", func() bool {
 				_, ok := lead.State().KV.Lease(5)

@@ -86,12 +86,13 @@ func serveCalls(conn net.Conn, from string, handler func(method string) Handler)
 	slots := make(chan struct{}, maxCalls)
 	r := bufio.NewReader(conn)
 	for {
-		id, n, rest, err := readFrame(r)
-		if err != nil || len(rest) < 4+int(n) {
+		id, b, rest, err := readFrame(r)
+		n := int(b)
+		if err != nil || len(rest) < 4+n {
 			return
 		}
 		timeout := time.Duration(binary.BigEndian.Uint32(rest)) * time.Millisecond
-		method, req := string(rest[4:4+n]), rest[4+int(n):]
+		method, req := string(rest[4:4+n]), rest[4+n:]
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
