@@ -61,7 +61,9 @@ type Options struct {
 	Zone    func(zone string) (string, error)
 	Metrics http.Handler    // served at /metrics
 	Drivers map[string]bool // fence drivers that a configuration may name; nil accepts any
-	Log     *slog.Logger    // default: discard
+	// Membership changes the set of witnesses; nil refuses to.
+	Membership Membership
+	Log        *slog.Logger // default: discard
 }
 
 // Limits of the API.
@@ -102,6 +104,7 @@ func New(opts Options) *API {
 	h := humago.New(a.mux, cfg)
 	h.UseMiddleware(plainErrors)
 	a.routeStatus(h)
+	a.routeMembers(h)
 	a.routeClusters(h)
 	a.routeRoles(h)
 	a.routeConfig(h)

@@ -15,6 +15,7 @@ type RequestBody struct {
 	Meta
 	Request *witness.Request `json:"request"`
 	Action  *witness.Action  `json:"action,omitempty" doc:"what is done for it, with the evidence"`
+	Explain string           `json:"explain,omitempty" doc:"command that shows the whole reason, when it was refused or failed"`
 }
 
 type requestOutput struct {
@@ -113,13 +114,17 @@ func (a *API) order(ctx context.Context, wait string, req witness.Request) (*req
 
 // ended words the end of a request without success.
 func (a *API) ended(r *witness.Request, err error) error {
-	cluster := r.Cluster
-	if cluster == "" {
-		cluster = a.clusterOn(r.Host)
-	}
-	out := a.fail(err, cluster)
+	out := a.fail(err, a.subject(r))
 	out.Request = r.ID
 	return out
+}
+
+// subject names the cluster that a request is about, or "".
+func (a *API) subject(r *witness.Request) string {
+	if r.Cluster != "" {
+		return r.Cluster
+	}
+	return a.clusterOn(r.Host)
 }
 
 // await returns a request when it is over, or as it is after wait.
@@ -141,6 +146,9 @@ func (a *API) await(ctx context.Context, id uint64, wait time.Duration) (*Reques
 			return nil, errorf(witness.CodeNotFound, "there is no request %d, or not any more: the latest are kept, and events tell of older ones", id)
 		}
 		body := &RequestBody{Meta: a.meta(s), Request: r, Action: s.Action(r.Action)}
+		if cluster := a.subject(r); cluster != "" && (r.Status == witness.StatusRefused || r.Status == witness.StatusFailed) {
+			body.Explain = "witnessctl cluster explain " + cluster
+		}
 		if wait == 0 || r.Status != witness.StatusPending && r.Status != witness.StatusRunning {
 			return body, nil
 		}
