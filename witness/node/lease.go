@@ -1,166 +1,214 @@
-package redfish
+package node
 
 import (
-	"cmp"
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
-	"net/url"
+	"sync"
+	"time"
 
-	"github.com/stmcginnis/gofish"
-	"github.com/stmcginnis/gofish/common"
+	"github.com/hashicorp/raft"
 
-	"quorate/fencing"
+	"quorate/witness"
 )
 
-// reply is what the BMC answered, whatever the status.
-type reply struct {
-	status int
-	body   []byte
-	etag   string
-	fault  string // the BMC's own words, if it refused
-}
-
-// connect logs in, unless that is done already.
-func (d *Device) connect() error {
-	if d.client != nil {
-		return nil
-	}
-	client, err := d.login(d.config.Auth)
-	if err != nil && d.config.Auth == AuthSession && sessionless(err) {
-		client, err = d.login(AuthBasic)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot log in to %s: %w", d.origin, d.permanently(err))
-	}
-	d.client = client
-	return nil
-}
-
-var errNoToken = errors.New("the BMC made a session without a token")
-
-func (d *Device) login(auth Auth) (*gofish.APIClient, error) {
-	client, err := gofish.ConnectContext(context.Background(), gofish.ClientConfig{ // the real context is in d.wire
-		Endpoint:   d.origin.Scheme + "://" + d.origin.Host,
-		Username:   d.config.Username,
-		Password:   d.config.Password,
-		BasicAuth:  auth == AuthBasic,
-		HTTPClient: d.wire.client(),
-	})
-	if err != nil {
-		return nil, err
-	}
-	if auth == AuthSession {
-		d.session = ""
-		session, err := client.GetSession()
-		if err != nil || session.Token == "" {
-			return nil, errNoToken
+// keepLeases ends leases whose deadline has passed, until the leadership ends.
+// The loop watches itself: if it was not run for some ticks, neither were the
+// renewals, so every lease gets its full time again, as after an election.
+func (n *Node) keepLeases(l *leadership, r *raft.Raft) {
+	tick := time.NewTicker(leaseTick)
+	defer tick.Stop()
+	var work sync.WaitGroup
+	defer work.Wait()
+	busy := make(chan struct{}, 1) // one expiry at a time, beside the loop: it must go on watching itself
+	gap := gapWatch{last: time.Now(), longest: n.longestGap()}
+	for {
+		select {
+		case <-tick.C:
+		case <-l.ctx.Done():
+			return
 		}
-		d.session = session.ID
-	}
-	return client, nil
-}
-
-// sessionless reports whether err leaves Basic as a way in: the BMC answered, and did not reject the credentials.
-func sessionless(err error) bool {
-	status := statusOf(err)
-	var transport *url.Error
-	return status != http.StatusUnauthorized && status != http.StatusForbidden && !errors.As(err, &transport)
-}
-
-// permanently marks an error that no retry cures.
-func (d *Device) permanently(err error) error {
-	switch status := statusOf(err); {
-	case status == http.StatusUnauthorized:
-		return fmt.Errorf("%w: the BMC rejects user %q (401): check user name and password, and whether the account is locked", fencing.ErrPermanent, d.config.Username)
-	case status == http.StatusForbidden:
-		return fmt.Errorf("%w: user %q may not do this (403): give it the privilege ConfigureComponents (role Operator)", fencing.ErrPermanent, d.config.Username)
-	case distrusted(err):
-		return fmt.Errorf("%w: %w", fencing.ErrPermanent, err)
-	default:
-		return err
-	}
-}
-
-func (d *Device) get(link string) (reply, error) {
-	resp, err := d.client.Get(link)
-	return d.reply(resp, err)
-}
-
-// post sends an action. Without an etag no If-Match goes along: some BMCs answer 412 to it (iDRAC10), and gofish's own
-// Post sends one whenever the resource had an ETag.
-func (d *Device) post(link string, payload any, etag string) (reply, error) {
-	headers := map[string]string{}
-	if etag != "" {
-		headers["If-Match"] = etag
-	}
-	resp, err := d.client.PostWithHeaders(link, payload, headers)
-	return d.reply(resp, err)
-}
-
-// reply turns gofish's two ways of reporting a status into one. Its error means that there was no whole answer.
-func (d *Device) reply(resp *http.Response, err error) (reply, error) {
-	var refused *common.Error
-	if errors.As(err, &refused) && refused.HTTPReturnedStatusCode != 0 {
-		r := reply{status: refused.HTTPReturnedStatusCode, fault: refused.Message}
-		if len(refused.ExtendedInfos) > 0 {
-			info := refused.ExtendedInfos[0]
-			r.fault = cmp.Or(info.Message, info.MessageID, refused.Message)
+		now := time.Now() // not the tick's own time, which is as old as a pause
+		if pause := gap.paused(now); pause > 0 {
+			n.metrics.pauses.Inc()
+			n.opts.Log.Warn("this witness was paused; all leases start anew", "pause", pause)
+			l.lease.promote(now, n.State())
+			continue
 		}
-		return r, nil
-	}
-	if err != nil {
-		return reply{}, d.permanently(err)
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return reply{}, fmt.Errorf("the answer broke off: %w", err)
-	}
-	return reply{status: resp.StatusCode, body: data, etag: resp.Header.Get("ETag")}, nil
-}
-
-// errOdd marks answers of a BMC that lives but says nothing usable, as many do in mid-transition.
-var errOdd = errors.New("the BMC answers oddly")
-
-// failure describes a refused request; nil if it was not refused.
-func (d *Device) failure(what string, r reply) error {
-	if r.status < 300 {
-		return nil
-	}
-	err := fmt.Errorf("%w: %d to %s: %s", errOdd, r.status, what, cmp.Or(r.fault, http.StatusText(r.status)))
-	switch r.status {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("%s: %w", what, d.permanently(&common.Error{HTTPReturnedStatusCode: r.status}))
-	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
-		return fmt.Errorf("%w: %w: it does not implement it", fencing.ErrPermanent, err)
-	default:
-		return err
+		n.keepContact(l)
+		select {
+		case busy <- struct{}{}:
+		default:
+			continue
+		}
+		ids := l.lease.due(now, n.State())
+		if len(ids) == 0 {
+			<-busy
+			continue
+		}
+		work.Go(func() {
+			defer func() { <-busy }()
+			n.expire(l, r, ids, now)
+		})
 	}
 }
 
-func statusOf(err error) int {
-	var refused *common.Error
-	if errors.As(err, &refused) {
-		return refused.HTTPReturnedStatusCode
+// gapWatch notices that its caller was not run for a while: SIGSTOP, a frozen
+// virtual machine, a starved processor.
+type gapWatch struct {
+	last    time.Time
+	longest time.Duration
+}
+
+// paused returns the time since its last call if that was too long, or 0.
+func (g *gapWatch) paused(now time.Time) time.Duration {
+	gap := now.Sub(g.last)
+	g.last = now
+	if gap > g.longest {
+		return gap
 	}
 	return 0
 }
 
-// Close logs out and drops the connection.
-func (d *Device) Close(ctx context.Context) error {
-	defer d.wire.base.CloseIdleConnections()
-	client, session := d.client, d.session
-	d.client, d.session, d.uri, d.last, d.answered = nil, "", "", system{}, false
-	if client == nil || session == "" {
-		return nil
+// longestGap is the longest time between two ticks that is not a pause.
+func (n *Node) longestGap() time.Duration { return max(3*leaseTick, n.opts.HeartbeatTimeout) }
+
+// keepContact has leadership proven often enough for [Node.Contact].
+func (n *Node) keepContact(l *leadership) {
+	if t := n.verified.Load(); t != nil && time.Since(*t) < n.opts.ElectionTimeout/2 {
+		return
 	}
-	d.wire.call = ctx
-	resp, err := client.Delete(session) // gofish's Logout hides its error
-	if r, err := d.reply(resp, err); err != nil || r.status >= 300 {
-		return fmt.Errorf("cannot log out of %s, its session stays until it times out: %w", d.origin, cmp.Or(err, d.failure("logout", r)))
+	n.background.start(func() { _, _ = n.verify(l.ctx, l) }) // a failure shows as age
+}
+
+// expire proves leadership and then commits the end of the leases. The entry
+// carries the term, and Apply ignores it under any other: only the leader that
+// watched the deadline may act on it. It is never forwarded.
+func (n *Node) expire(l *leadership, r *raft.Raft, ids []int64, seen time.Time) {
+	defer l.lease.settle(ids)
+	ctx, cancel := context.WithTimeout(l.ctx, requestTime)
+	defer cancel()
+	if _, err := n.verify(ctx, l); err != nil {
+		return
 	}
-	return nil
+	if time.Since(seen) > n.longestGap() {
+		return // paused or too slow: the next tick decides afresh
+	}
+	// Not bounded by ctx: until the entry's fate is known the leases stay
+	// expiring, or a renewal could be answered for a lease that this entry ends.
+	if _, err := n.append(l.ctx, l, r, witness.LeaseExpire{IDs: ids, Term: l.term}); err != nil {
+		n.opts.Log.Warn("expiry of leases was not committed", "leases", len(ids), "err", err)
+	}
+}
+
+// KeepAlive renews a lease and returns its TTL in seconds, or 0 if the lease is
+// gone or dead. The answer is given by a leader that proved its leadership
+// after the call; if there is none, the error is a no-quorum error, and whether
+// the lease was renewed is not known.
+func (n *Node) KeepAlive(ctx context.Context, id int64) (ttl int64, err error) {
+	err = n.atLeader(ctx, harmless, methodKeepAlive, idRequest(id), func(ctx context.Context, l *leadership) error {
+		ttl, err = n.renew(ctx, l, id)
+		return err
+	}, func(resp []byte) error { return json.Unmarshal(resp, &ttl) })
+	return ttl, err
+}
+
+func (n *Node) renew(ctx context.Context, l *leadership, id int64) (int64, error) {
+	for {
+		start, err := n.verify(ctx, l)
+		if err != nil {
+			return 0, err
+		}
+		now := time.Now()
+		if now.Sub(start) > n.opts.ElectionTimeout {
+			// We were paused behind the proof. A new leader may have been elected
+			// since, and its deadlines cover one election timeout, not more.
+			continue
+		}
+		ttl, wait := l.lease.renew(now, n.State(), id)
+		if wait == nil {
+			if l.ctx.Err() != nil {
+				return 0, errNotLeading
+			}
+			return ttl, nil
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return 0, errNotLeading
+		}
+	}
+}
+
+// LeaseInfo returns how long a lease has left and how long ago it was renewed,
+// as its deadlines on this node say. ok is false if this node does not lead or
+// has no such lease.
+func (n *Node) LeaseInfo(id int64) (remaining, sinceRenewal time.Duration, ok bool) {
+	l := n.lead.Load()
+	if l == nil || !l.isReady() {
+		return 0, 0, false
+	}
+	return l.lease.info(time.Now(), n.State(), id)
+}
+
+// leaseTime is the answer to TimeToLive between nodes.
+type leaseTime struct {
+	Remaining int64 `json:"remaining"`
+	Granted   int64 `json:"granted"`
+}
+
+// TimeToLive returns the seconds that a lease has left, rounded up, and its
+// TTL; remaining is -1 if there is no such lease and 0 if it is dead. Errors as
+// [Node.KeepAlive].
+func (n *Node) TimeToLive(ctx context.Context, id int64) (remaining, granted int64, err error) {
+	var t leaseTime
+	err = n.atLeader(ctx, harmless, methodTimeToLive, idRequest(id), func(ctx context.Context, l *leadership) error {
+		t, err = n.timeToLive(ctx, l, id)
+		return err
+	}, func(resp []byte) error { return json.Unmarshal(resp, &t) })
+	return t.Remaining, t.Granted, err
+}
+
+func (n *Node) timeToLive(ctx context.Context, l *leadership, id int64) (leaseTime, error) {
+	if _, err := n.verify(ctx, l); err != nil {
+		return leaseTime{}, err
+	}
+	s := n.State()
+	left, _, ok := l.lease.info(time.Now(), s, id)
+	if !ok {
+		return leaseTime{Remaining: -1}, nil
+	}
+	lease, _ := s.KV.Lease(id)
+	return leaseTime{Remaining: int64((left + time.Second - 1) / time.Second), Granted: lease.TTL}, nil
+}
+
+// leaseFloor is the shortest TTL in seconds: a lease must outlive an election.
+func (n *Node) leaseFloor() int64 {
+	return int64((n.opts.ElectionTimeout*3/2 + time.Second - 1) / time.Second)
+}
+
+func idRequest(id int64) []byte { return fmt.Appendf(nil, "%d", id) }
+
+func (n *Node) answerKeepAlive(ctx context.Context, _ string, req []byte) ([]byte, error) {
+	return n.answerLease(ctx, req, func(l *leadership, id int64) (any, error) { return n.renew(ctx, l, id) })
+}
+
+func (n *Node) answerTimeToLive(ctx context.Context, _ string, req []byte) ([]byte, error) {
+	return n.answerLease(ctx, req, func(l *leadership, id int64) (any, error) { return n.timeToLive(ctx, l, id) })
+}
+
+func (n *Node) answerLease(ctx context.Context, req []byte, f func(*leadership, int64) (any, error)) ([]byte, error) {
+	var id int64
+	if err := json.Unmarshal(req, &id); err != nil {
+		return nil, &witness.Error{Code: witness.CodeInvalid, Msg: "malformed lease id"}
+	}
+	l, err := n.readyLead(ctx)
+	if err != nil {
+		return nil, errNotTaken
+	}
+	v, err := f(l, id)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(v)
 }

@@ -100,6 +100,9 @@ func TestChildFrozenCluster(t *testing.T) {
 	if err := r.live["a"].Barrier(t.Context()); err != nil { // or it may not show the lease yet
 		t.Fatal(err)
 	}
+	if ttl, err := r.live["a"].KeepAlive(t.Context(), 1); ttl != 3 || err != nil { // so that it has a deadline
+		t.Fatal(ttl, err)
+	}
 	last, resumed := time.Now(), time.Time{}
 	fmt.Println("lease is granted") // the pause may begin here
 	for {
