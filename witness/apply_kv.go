@@ -145,7 +145,7 @@ func (a *applier) leaseExpire(c LeaseExpire) {
 		if !ok || lease.Dead || i < len(c.Epochs) && c.Epochs[i] != lease.Epoch {
 			continue
 		}
-		a.endLease(lease, "lease-expired")
+		a.endLease(lease, causeExpired)
 	}
 }
 

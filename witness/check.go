@@ -88,7 +88,7 @@ func checkItem(s *State, c *Cluster, p *Plan, item *PlanItem) *Error {
 			return unsafe("there is no held guard to release")
 		case c.Spec.OnUnproven != UnprovenReleaseAfter:
 			return unsafe("the policy of %s is to hold without proof", c.Name)
-		case s.Now < c.Guard.Since+time.Duration(c.Spec.ReleaseAfter):
+		case s.Now < selfFenced(s, c):
 			return unsafe("the watchdog's time of %s is not over", c.Name)
 		}
 		return nil
@@ -99,6 +99,18 @@ func checkItem(s *State, c *Cluster, p *Plan, item *PlanItem) *Error {
 		return nil
 	}
 	return errorf(CodeInvalid, "unknown action %q", item.Kind)
+}
+
+// selfFenced returns the time from which the watchdog of a guarded holder's
+// host must have reset it. The watchdog runs from the last renewal that the
+// holder knows of. A lease that expired had none for its whole TTL; one that
+// died in another way may have been renewed just before.
+func selfFenced(s *State, c *Cluster) Time {
+	at := c.Guard.Since + min(Time(c.Spec.ReleaseAfter), maxWait)
+	if lease, ok := s.KV.Lease(c.HolderLease); ok && c.Guard.Cause != causeExpired {
+		at += Time(min(lease.TTL, int64(maxWait/time.Second))) * time.Second
+	}
+	return at
 }
 
 // asked says whether the request of a plan, which is open, asks for the item.

@@ -66,7 +66,7 @@ type PatroniSetting struct {
 type Guard struct {
 	Since    Time   `json:"since"`
 	Index    uint64 `json:"index"`
-	Cause    string `json:"cause"`              // lease-expired, lease-revoked, fast
+	Cause    string `json:"cause"`              // how the lease died: lease-expired, lease-revoked, fast, operator
 	Host     string `json:"host"`               // what must be proven off
 	Action   string `json:"action,omitempty"`   // the pending fence
 	Attempts int    `json:"attempts"`           // fences that ended without proof
@@ -74,6 +74,8 @@ type Guard struct {
 	Held     string `json:"held,omitempty"`     // rule that holds it, as last recorded
 	LastWhy  string `json:"last_why,omitempty"` // why the last fence proved nothing
 }
+
+const causeExpired = "lease-expired"
 
 // Release says how an epoch ended.
 type Release struct {

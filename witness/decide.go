@@ -30,7 +30,9 @@ type Verdict struct {
 // refuse as things are, for example because another action on the host is
 // pending, is left for later, so that it does not hold up other clusters.
 func Decide(v View) *Plan {
-	possible := func(p *Plan) bool { return p != nil && Check(v.State, p) == nil }
+	soon := *v.State // as it will be when the plan is applied
+	soon.Now = max(soon.Now, v.Now)
+	possible := func(p *Plan) bool { return p != nil && Check(&soon, p) == nil }
 	for id := range v.State.open.All() {
 		if r := v.State.Request(id); r.Status == StatusPending {
 			if ver := JudgeRequest(v, r); possible(ver.Plan) {
@@ -209,7 +211,7 @@ func (j *judge) watchdogTime() bool {
 		j.find("unproven.policy", No, "on_unproven=hold", "without proof "+c.Name+" is held")
 		return false
 	}
-	left := g.Since + time.Duration(c.Spec.ReleaseAfter) - j.v.Now
+	left := selfFenced(j.v.State, c) - j.v.Now
 	if left > 0 || g.Attempts == 0 {
 		j.find("unproven.policy", Wait, fmt.Sprintf("on_unproven=release-after left=%s attempts=%d", max(left, 0).Round(100*time.Millisecond), g.Attempts),
 			"without proof "+c.Name+" is released when the watchdog's time is over and at least one power-off was tried")

@@ -28,6 +28,7 @@ const (
 	actionTimeout = 90 * time.Second // after it another executor takes over
 	minBackoff    = 2 * time.Second
 	maxBackoff    = 30 * time.Second
+	maxWait       = 10 * 365 * 24 * time.Hour // for ever, without overflow
 )
 
 // SignalRefresh is how often a witness re-asserts a signal that is down.
