@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -111,4 +112,13 @@ func portOf(u *url.URL) uint16 {
 		port = port*10 + uint16(r-'0')
 	}
 	return port
+}
+
+// zoneText returns a zone as RFC 1035 text, as this witness serves it.
+func (d *dnsSource) zoneText(zone string) (string, error) {
+	var b strings.Builder
+	if err := d.View().WriteZone(&b, zone); err != nil {
+		return "", err
+	}
+	return b.String(), nil
 }
