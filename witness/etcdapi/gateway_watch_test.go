@@ -114,4 +114,13 @@ func TestJSONWatchEndsWhenCancelled(t *testing.T) {
 		t.Fatal(o)
 	}
 	w.wantEnd()
+
+	// Another watch in the same request does not keep the stream open.
+	w = s.watch(`{"create_request":{"key":"Yg=="}}` + "\n" + `{"create_request":{"key":"YQ==","start_revision":"2"}}`)
+	for o := w.next(); o["canceled"] != true; o = w.next() {
+		if o["created"] != true {
+			t.Fatal(o)
+		}
+	}
+	w.wantEnd()
 }
