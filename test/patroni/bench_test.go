@@ -51,6 +51,7 @@ func TestBenchFailover(t *testing.T) {
 	}
 	note := fmt.Sprintf("Patroni 3.0.2, ttl %d, loop_wait %d, retry_timeout %d; etcd 3.4 with 3 nodes", ttlSeconds, loopSeconds, retrySeconds)
 	loss := result{Name: "patroni-power-loss", Unit: "s", Note: note}
+	silent := result{Name: "patroni-silent-loss", Unit: "s", Note: note}
 	switchover := result{Name: "patroni-switchover", Unit: "s", Note: note}
 	for i := range runs {
 		phase := rand.N(loopSeconds * time.Second) // of Patroni's loop, at which the fault comes
@@ -63,28 +64,41 @@ func TestBenchFailover(t *testing.T) {
 				continue
 			}
 			watchFor(t, phase)
-			lost, moved := s.powerLoss(t), s.switchover(t)
-			if s == peer {
-				loss.Etcd, switchover.Etcd = append(loss.Etcd, lost), append(switchover.Etcd, moved)
-			} else {
-				loss.Each, switchover.Each = append(loss.Each, lost), append(switchover.Each, moved)
+			for r, seconds := range map[*result]float64{
+				&loss: s.powerLoss(t, false), &silent: s.powerLoss(t, true), &switchover: s.switchover(t),
+			} {
+				if s == peer {
+					r.Etcd = append(r.Etcd, seconds)
+				} else {
+					r.Each = append(r.Each, seconds)
+				}
 			}
 		}
 	}
-	for _, r := range []result{loss, switchover} {
+	for _, r := range []result{loss, silent, switchover} {
 		r.publish(t)
 	}
 }
 
 // powerLoss kills the primary's whole host and returns the write outage in
-// seconds. It leaves the cluster whole again.
-func (s *stack) powerLoss(t *testing.T) float64 {
+// seconds. It leaves the cluster whole again. A silent loss says no goodbye: the
+// host is cut off first, so that nobody sees its connections being closed, as
+// when the power of a real machine fails.
+func (s *stack) powerLoss(t *testing.T, silent bool) float64 {
 	t.Helper()
 	l := s.loseOver(t, func(old *Member) {
+		if silent {
+			if err := s.lab.Isolate(t.Context(), old.Host); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if err := old.Host.KillAll(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	})
+	if err := s.lab.Heal(t.Context(), l.old.Host); err != nil {
+		t.Fatal(err)
+	}
 	s.revive(t, l.old)
 	return l.outage.Duration().Seconds()
 }
