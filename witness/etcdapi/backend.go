@@ -37,9 +37,8 @@ type Backend interface {
 	Grant(ctx context.Context, id, ttl int64) (grantedID, grantedTTL int64, err error)
 	// Revoke ends a lease and deletes its keys. Errors: kv.ErrLeaseNotFound, ErrGuarded.
 	Revoke(ctx context.Context, id int64) error
-	// KeepAlive renews a lease and returns its TTL in seconds, 0 if it is gone. The
-	// leader must have verified, after the call began, that it still leads.
-	// Errors: ErrGuarded for a lease that is dead while its keys wait for a fence.
+	// KeepAlive renews a lease and returns its TTL in seconds, 0 if it is gone or
+	// dead. The leader must have verified, after the call began, that it still leads.
 	KeepAlive(ctx context.Context, id int64) (ttl int64, err error)
 	// TimeToLive returns the remaining seconds of a lease, at least 0.
 	// Errors: kv.ErrLeaseNotFound.

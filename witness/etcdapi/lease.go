@@ -82,13 +82,17 @@ func (l *leases) renew(ctx context.Context, id int64) (*pb.LeaseKeepAliveRespons
 	// The header first: its revision must not be newer than the confirmation.
 	res := &pb.LeaseKeepAliveResponse{Header: l.header(l.backend.Store().Revision()), ID: id}
 	ttl, err := l.backend.KeepAlive(ctx, id)
-	switch {
-	case errors.Is(err, ErrGuarded) && fromGateway(ctx):
-		return nil, rpctypes.ErrGRPCLeaseNotFound
-	case errors.Is(err, ErrGuarded), errors.Is(err, kv.ErrLeaseNotFound):
-		return res, nil
-	case err != nil:
+	if err != nil && !errors.Is(err, kv.ErrLeaseNotFound) {
 		return nil, toStatus(err)
+	}
+	if ttl == 0 && fromGateway(ctx) {
+		// The leader may know of the death before this node does.
+		if err := l.backend.Barrier(ctx); err != nil {
+			return nil, toStatus(err)
+		}
+		if lease, ok := l.backend.Store().Lease(id); ok && lease.Dead {
+			return nil, rpctypes.ErrGRPCLeaseNotFound
+		}
 	}
 	res.TTL = ttl
 	return res, nil

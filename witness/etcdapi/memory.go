@@ -149,11 +149,8 @@ func (m *Memory) KeepAlive(_ context.Context, id int64) (int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l, ok := m.store.Lease(id)
-	switch {
-	case !ok:
+	if !ok || l.Dead {
 		return 0, nil
-	case l.Dead:
-		return 0, ErrGuarded
 	}
 	m.deadlines[id] = deadline(l.TTL)
 	return l.TTL, nil
