@@ -108,6 +108,7 @@ func TestFaults(t *testing.T) {
 		"action info":             {config: systems(simulated.System{ActionInfo: true}), want: want{confirmed, "Off", ""}},
 		"no values listed":        {faults: faults(simulated.NoValues), want: want{confirmed, "Off", ""}},
 		"412 to If-Match":         {faults: faults(simulated.RefuseIfMatch), want: want{confirmed, "Off", ""}},
+		"412 without If-Match":    {faults: faults(simulated.WantIfMatch412), want: want{confirmed, "Off", ""}},
 		"428 without If-Match":    {faults: faults(simulated.RequireIfMatch), want: want{confirmed, "Off", ""}},
 		"500 but acts":            {faults: faults(simulated.ErrorButActs), want: want{confirmed, "Off", ""}},
 		"post never answered":     {faults: faults(simulated.StallPost), want: want{confirmed, "Off", ""}},
@@ -169,6 +170,9 @@ func TestFaults(t *testing.T) {
 				t.Errorf("the reason lacks %q: %s", c.want.reason, r.Reason)
 			}
 			checkEvidence(t, r)
+			if n := bmc.Connections(); strings.HasPrefix(name, "healthy") && n != 1 {
+				t.Errorf("%d connections; a BMC gets one", n)
+			}
 			if c.off && len(bmc.Commands()) > 0 {
 				t.Errorf("a machine that was off got commands: %v", bmc.Commands())
 			}

@@ -73,9 +73,11 @@ type BMC struct {
 	sessions map[string]string // ID to token
 	serial   int               // of sessions
 	commands []Command
-	run      context.Context // of Run; nil before
-	stopped  bool            // Run is ending
-	work     sync.WaitGroup  // transitions under way
+
+	connections int             // accepted so far
+	run         context.Context // of Run; nil before
+	stopped     bool            // Run is ending
+	work        sync.WaitGroup  // transitions under way
 }
 
 // New makes a BMC and binds its address, so that URL is known. It starts nothing: call Run, or Close.

@@ -27,6 +27,7 @@ const (
 	BadRequestWhenOff Fault = "bad-request-when-off" // 400 to ForceOff when off (iLO)
 	RefuseIfMatch     Fault = "refuse-if-match"      // 412 to actions with If-Match (iDRAC10)
 	RequireIfMatch    Fault = "require-if-match"     // 428 to actions without the current ETag in If-Match
+	WantIfMatch412    Fault = "want-if-match-412"    // the same, but with 412
 	ServerError       Fault = "server-error"         // 500 to actions, not carried out
 	ErrorButActs      Fault = "error-but-acts"       // 500 to actions, carried out all the same
 	Lie               Fault = "lie"                  // 204 to actions, not carried out
@@ -48,7 +49,7 @@ const (
 func Faults() []Fault {
 	return []Fault{
 		StallConnect, StallTLS, StallPost, StallAfterPost, VanishAfterPost, Unauthorized, Forbidden, ConflictWhenOff,
-		BadRequestWhenOff, RefuseIfMatch, RequireIfMatch, ServerError, ErrorButActs, Lie, StuckPoweringOff, StatePaused,
+		BadRequestWhenOff, RefuseIfMatch, RequireIfMatch, WantIfMatch412, ServerError, ErrorButActs, Lie, StuckPoweringOff, StatePaused,
 		StateNull, EmptyBody, EmptyBodyAlways, NoForceOff, NoValues, ReportsOff, FlickersOff, SessionsFull, NoSessions, ConflictOnOn,
 	}
 }
@@ -83,6 +84,13 @@ func (b *BMC) SetDelay(d time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.delay = d
+}
+
+// Connections is how many were accepted so far.
+func (b *BMC) Connections() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.connections
 }
 
 // broadcast wakes everything that waits for faults to change. It needs b.mu.
@@ -139,6 +147,9 @@ func (g *gate) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	g.bmc.mu.Lock()
+	g.bmc.connections++
+	g.bmc.mu.Unlock()
 	return &conn{Conn: c, bmc: g.bmc, closed: make(chan struct{})}, nil
 }
 

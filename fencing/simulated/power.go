@@ -97,6 +97,8 @@ func (b *BMC) reset(m *machine, kind, ifMatch string) (int, string) {
 		return http.StatusPreconditionFailed, "The ETag supplied did not match."
 	case fault(RequireIfMatch) && ifMatch != m.etag() && ifMatch != "*":
 		return http.StatusPreconditionRequired, "A precondition is required to change this resource."
+	case fault(WantIfMatch412) && ifMatch != m.etag() && ifMatch != "*":
+		return http.StatusPreconditionFailed, "The ETag supplied did not match."
 	case fault(ServerError):
 		return http.StatusInternalServerError, "The request failed due to an internal service error."
 	case !slices.Contains([]string{On, "ForceOff"}, kind) || !b.offers(m, kind):
