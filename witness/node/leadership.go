@@ -54,6 +54,38 @@ func (c *clock) now() witness.Time {
 	return c.last
 }
 
+// following lasts as long as this node believes in the same leader.
+type following struct {
+	ctx context.Context
+	end context.CancelFunc
+}
+
+func newFollowing() *following {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &following{ctx, cancel}
+}
+
+// followLeader ends the present following whenever Raft changes its mind about
+// who leads, also to "nobody".
+func (n *Node) followLeader(ctx context.Context, r *raft.Raft) {
+	changes := make(chan raft.Observation, 16)
+	o := raft.NewObserver(changes, false, func(o *raft.Observation) bool {
+		_, ok := o.Data.(raft.LeaderObservation)
+		return ok
+	})
+	r.RegisterObserver(o)
+	defer r.DeregisterObserver(o)
+	for {
+		select {
+		case <-changes:
+			n.followed.Swap(newFollowing()).end()
+		case <-ctx.Done():
+			n.followed.Load().end()
+			return
+		}
+	}
+}
+
 // followLeadership starts and ends leaderships as Raft elects and deposes us.
 func (n *Node) followLeadership(ctx context.Context, r *raft.Raft) {
 	var end func()

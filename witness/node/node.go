@@ -32,6 +32,7 @@ type Node struct {
 
 	raft       atomic.Pointer[raft.Raft]
 	lead       atomic.Pointer[leadership]
+	followed   atomic.Pointer[following]
 	verified   atomic.Pointer[time.Time] // start of the last successful round
 	background tasks
 	ran        atomic.Bool
@@ -67,6 +68,7 @@ func Open(o Options) (*Node, error) {
 		return nil, errors.Join(err, st.close(), ln.Close())
 	}
 	n := &Node{opts: o, id: id, stores: st, cache: cache, book: book, machine: newMachine(), slot: make(chan struct{}, 1)}
+	n.followed.Store(newFollowing())
 	n.handlers.m = n.ownHandlers()
 	n.port = newPort(ln, &o)
 	n.port.self = n.greeting

@@ -89,9 +89,12 @@ func (b *peerBook) heard(name string, meta map[string]string) error {
 func (b *peerBook) hint(name string, alive bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if p := b.known[name]; p != nil {
-		p.alive = alive
+	p := b.known[name]
+	if p == nil {
+		p = &peerInfo{} // forget drops it again if it is no member
+		b.known[name] = p
 	}
+	p.alive = alive
 }
 
 // forget drops everybody that keep does not name, so that a removed witness

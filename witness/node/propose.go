@@ -124,10 +124,20 @@ func (n *Node) tryLeader(ctx context.Context, method string, req []byte,
 		}
 		return local(ctx, l)
 	}
+	followed := n.followed.Load()
 	name, _ := n.Leader()
 	if name == "" || name == n.opts.Name {
 		return errNotTaken
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(followed.ctx, func() {
+		// The answer of a leader that is gone may never come. The signal may also
+		// be late and speak of the change that brought this leader.
+		if now, _ := n.Leader(); now != name {
+			cancel()
+		}
+	})()
 	n.metrics.forwards.WithLabelValues(method).Inc()
 	resp, err := n.links.call(ctx, name, method, req)
 	switch {

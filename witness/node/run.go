@@ -66,6 +66,7 @@ func (n *Node) run(parent context.Context) error {
 	}
 	leadDone, lead := background(parentless(), func(ctx context.Context) { n.followLeadership(ctx, r) })
 	helloDone, _ := background(ctx, n.greetPeers)
+	followDone, _ := background(ctx, func(ctx context.Context) { n.followLeader(ctx, r) })
 	gossip, err := n.startGossip()
 	if err == nil {
 		err = n.watchDisk(ctx)
@@ -77,6 +78,7 @@ func (n *Node) run(parent context.Context) error {
 	lead()
 	<-leadDone
 	<-helloDone
+	<-followDone
 	gossip.stop()
 	n.port.isolate(true)
 	return errors.Join(err, n.stopRaft(r))

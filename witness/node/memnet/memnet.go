@@ -10,6 +10,7 @@ package memnet
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"sync"
 	"syscall"
@@ -21,7 +22,8 @@ type Net struct {
 	listeners map[string]*Listener
 	conns     map[*Conn]struct{}
 	cut       map[[2]string]bool
-	change    chan struct{} // closed and replaced when cut changes
+	isolated  map[string]bool
+	change    chan struct{} // closed and replaced when a link changes
 }
 
 // New returns a network without hosts.
@@ -30,6 +32,7 @@ func New() *Net {
 		listeners: map[string]*Listener{},
 		conns:     map[*Conn]struct{}{},
 		cut:       map[[2]string]bool{},
+		isolated:  map[string]bool{},
 		change:    make(chan struct{}),
 	}
 }
@@ -63,7 +66,7 @@ func (n *Net) Dialer(host string) func(ctx context.Context, addr string) (net.Co
 func (n *Net) dial(ctx context.Context, from, to string) (net.Conn, error) {
 	for {
 		n.mu.Lock()
-		l, cut, change := n.listeners[to], n.cut[link(from, to)], n.change
+		l, cut, change := n.listeners[to], n.parted(from, to), n.change
 		n.mu.Unlock()
 		if !cut && l == nil {
 			return nil, fmt.Errorf("dial %s: %w", to, syscall.ECONNREFUSED)
@@ -96,76 +99,50 @@ func (n *Net) pair(from, to string) (a, b *Conn) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.conns[a], n.conns[b] = struct{}{}, struct{}{}
-	held := n.cut[link(from, to)]
+	held := n.parted(from, to)
 	ab.hold(held)
 	ba.hold(held)
 	return a, b
 }
 
-// Isolate cuts host off from every other host, in both directions.
-func (n *Net) Isolate(host string) {
-	n.mu.Lock()
-	var others []string
-	for h := range n.listeners {
-		if h != host {
-			others = append(others, h)
-		}
-	}
-	n.mu.Unlock()
-	for _, h := range others {
-		n.Cut(host, h)
-	}
-}
+// Isolate cuts host off from every other host, present and future.
+func (n *Net) Isolate(host string) { n.alter(func() { n.isolated[host] = true }) }
 
 // Rejoin heals every link of host.
 func (n *Net) Rejoin(host string) {
-	n.mu.Lock()
-	var others []string
-	for l, cut := range n.cut {
-		switch {
-		case cut && l[0] == host:
-			others = append(others, l[1])
-		case cut && l[1] == host:
-			others = append(others, l[0])
-		}
-	}
-	n.mu.Unlock()
-	for _, h := range others {
-		n.set(host, h, false)
-	}
+	n.alter(func() {
+		delete(n.isolated, host)
+		maps.DeleteFunc(n.cut, func(l [2]string, _ bool) bool { return l[0] == host || l[1] == host })
+	})
 }
 
 // Cut stops all traffic between two hosts.
-func (n *Net) Cut(a, b string) { n.set(a, b, true) }
+func (n *Net) Cut(a, b string) { n.alter(func() { n.cut[link(a, b)] = true }) }
 
-// Heal joins every cut link; what was held arrives.
+// Heal joins every link; what was held arrives.
 func (n *Net) Heal() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.cut = map[[2]string]bool{}
-	for c := range n.conns {
-		c.in.hold(false)
-		c.out.hold(false)
-	}
-	n.signal()
+	n.alter(func() {
+		clear(n.cut)
+		clear(n.isolated)
+	})
 }
 
-func (n *Net) set(a, b string, cut bool) {
+func (n *Net) alter(change func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.cut[link(a, b)] = cut
+	change()
 	for c := range n.conns {
-		if link(c.local, c.remote) == link(a, b) {
-			c.in.hold(cut)
-			c.out.hold(cut)
-		}
+		held := n.parted(c.local, c.remote)
+		c.in.hold(held)
+		c.out.hold(held)
 	}
-	n.signal()
-}
-
-func (n *Net) signal() {
 	close(n.change)
 	n.change = make(chan struct{})
+}
+
+// parted is called with the lock held.
+func (n *Net) parted(a, b string) bool {
+	return a != b && (n.cut[link(a, b)] || n.isolated[a] || n.isolated[b])
 }
 
 func link(a, b string) [2]string {
