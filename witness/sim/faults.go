@@ -170,7 +170,7 @@ func (w *world) crashPatroni() {
 	}
 	w.trace("fault: Patroni of %s crashes", m.name)
 	m.kill()
-	m.setWriting(false, "it crashed")
+	m.demote("it crashed")
 	life := m.life
 	w.after(w.between(time.Second, 8*time.Second), nil, func() {
 		if m.life == life && m.host.on {

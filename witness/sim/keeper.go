@@ -147,7 +147,7 @@ func (n *node) renew(id int64, reply func(ttl int64)) {
 			return
 		}
 		t.deadline, t.renewed = max(t.deadline, n.w.now+ttlOf(lease)), n.w.now
-		n.w.acked[lifeOfLease{id, lease.Epoch}] = n.w.now
+		n.w.checkRenewal(n, lifeOfLease{id, lease.Epoch})
 		n.keepLater()
 		reply(lease.TTL)
 	})

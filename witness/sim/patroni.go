@@ -25,8 +25,9 @@ type member struct {
 	loops    int
 	pos      int64
 	saidRole bool
-	stale    bool // its member key must be written anew
-	looping  int  // number of the current loop
+	stale    bool  // its member key must be written anew
+	armed    bool  // it believes to lead and has opened its watchdog
+	givenUp  int64 // revision of the leader key that it last asked to delete
 }
 
 func newMember(h *host, name string) *member {
@@ -50,7 +51,13 @@ func (m *member) start() {
 
 func (m *member) stop() {
 	m.kill()
-	m.setWriting(false, "its host is off")
+	m.demote("its host is off")
+}
+
+// demote stops PostgreSQL and disarms the watchdog.
+func (m *member) demote(why string) {
+	m.armed = false
+	m.setWriting(false, why)
 }
 
 func (m *member) setWriting(on bool, why string) {
@@ -66,7 +73,6 @@ func (m *member) setWriting(on bool, why string) {
 
 // loop is one round of Patroni's HA loop.
 func (m *member) loop() {
-	m.looping++
 	m.loops++
 	m.w.after(m.w.between(loopWait-500*time.Millisecond, loopWait), &m.actor, m.loop)
 	if m.writing {
@@ -140,17 +146,17 @@ func (m *member) evaluate(sent time.Duration) {
 	leader := st.KV.Get(key)
 	switch {
 	case leader == nil:
-		m.setWriting(false, "the leader key is gone")
+		m.demote("the leader key is gone")
 		m.race(st)
 	case string(leader.Value) != m.name:
-		m.setWriting(false, "somebody else leads")
+		m.demote("somebody else leads")
 	case leader.Lease != m.lease: // 3.0.2: no compare
 		m.txn(kv.PutTxn(kv.PutRequest{Key: []byte(key), Value: []byte(m.name), Lease: m.lease}), func(r witness.Result, ok bool) {
 			switch {
 			case !ok:
 				m.dcsDown()
 			case r.Err != nil:
-				m.setWriting(false, "its leader key was refused")
+				m.demote("its leader key was refused")
 			default:
 				m.lead(sent)
 			}
@@ -173,7 +179,7 @@ func (m *member) look() *witness.State {
 }
 
 func (m *member) lead(sent time.Duration) {
-	m.updated = sent
+	m.updated, m.armed = sent, true
 	m.watchdog()
 	if m.writing {
 		return
@@ -234,7 +240,8 @@ func (m *member) handsOver(st *witness.State) bool {
 // giveUp stops PostgreSQL and then deletes the leader key, if it is unchanged.
 func (m *member) giveUp(rev int64) {
 	m.w.after(m.w.between(100*time.Millisecond, 2*time.Second), &m.actor, func() {
-		m.setWriting(false, "switchover")
+		m.demote("switchover")
+		m.givenUp = rev
 		key := []byte(m.cluster().prefix + "leader")
 		m.txn(kv.TxnRequest{
 			Compare: []kv.Compare{{Key: key, Target: kv.CompareMod, Number: rev}},
@@ -244,7 +251,7 @@ func (m *member) giveUp(rev int64) {
 }
 
 // dcsDown is what Patroni does when no witness answered within retry_timeout.
-func (m *member) dcsDown() { m.setWriting(false, "no witness answers") }
+func (m *member) dcsDown() { m.demote("no witness answers") }
 
 // watchdog resets a host whose Patroni has lost the witnesses, where the
 // policy of the cluster relies on that.
@@ -254,7 +261,7 @@ func (m *member) watchdog() {
 	}
 	at, life := m.updated, m.life
 	m.w.after(at+ttl+watchdogTime-m.w.now, nil, func() {
-		if m.life != life || m.updated != at || !m.host.on || !m.writing {
+		if m.life != life || m.updated != at || !m.host.on || !m.armed {
 			return
 		}
 		m.host.powerOff("watchdog")

@@ -35,15 +35,17 @@ type Break struct {
 
 // Report tells how a run ended.
 type Report struct {
-	Seed       uint64
-	Steps      int
-	Time       time.Duration // simulated
-	Entries    int           // committed
-	Elections  int
-	Grants     int
-	Fences     int // power-offs that were proven
-	Held       int // entries that recorded a hold
-	Violations []string
+	Seed      uint64
+	Steps     int
+	Time      time.Duration // simulated
+	Entries   int           // committed
+	Elections int
+	Grants    int
+	Fences    int // power-offs that were proven
+	Held      int // entries that recorded a hold
+
+	LateGiveUps int // see checkReleased
+	Violations  []string
 }
 
 // Run simulates one schedule. The same seed and options give the same report.
@@ -79,7 +81,8 @@ type world struct {
 	committed []*entry // what is committed, whoever knows it yet
 	prev      *witness.State
 	leaseID   int64
-	acked     map[lifeOfLease]time.Duration
+	acked     map[lifeOfLease]time.Duration // when a lease was last granted or renewed
+	expired   map[lifeOfLease]bool
 	calm      bool // no new faults
 }
 

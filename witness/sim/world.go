@@ -16,6 +16,7 @@ type cluster struct {
 	unproven string
 	guarded  bool
 	members  []*member
+	late     *member // writes although it gave its key up: see checkReleased
 }
 
 // Patroni's settings: loop_wait + 2 x retry_timeout <= ttl.
@@ -28,7 +29,7 @@ const (
 )
 
 func newWorld(seed uint64, opt Options) *world {
-	w := &world{opt: opt, rng: rand.New(rand.NewPCG(seed, 0x51)), prev: witness.New(), acked: map[lifeOfLease]time.Duration{}}
+	w := &world{opt: opt, rng: rand.New(rand.NewPCG(seed, 0x51)), prev: witness.New(), acked: map[lifeOfLease]time.Duration{}, expired: map[lifeOfLease]bool{}}
 	w.report.Seed = seed
 	nodes := 3
 	if w.chance(6) {
