@@ -65,7 +65,12 @@ func (a *API) routeMembers(h huma.API) {
 		return list()
 	}
 	register(a, h, huma.Operation{OperationID: "list-members", Method: "GET", Path: "/v1/members", Summary: "The witnesses", Tags: tags},
-		func(context.Context, *struct{}) (*answer[membersBody], error) { return list() }, nil)
+		func(ctx context.Context, in *ReadInput) (*answer[membersBody], error) {
+			if _, err := a.read(ctx, in.Consistent); err != nil {
+				return nil, err
+			}
+			return list()
+		}, nil)
 	register(a, h, huma.Operation{OperationID: "add-member", Method: "POST", Path: "/v1/members", Summary: "Take a witness in", Tags: tags},
 		func(ctx context.Context, in *answer[NewMember]) (*answer[membersBody], error) {
 			return change(ctx, func(ctx context.Context, m Membership) error { return m.AddMember(ctx, in.Body.Name, in.Body.Peer) })
