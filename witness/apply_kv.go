@@ -195,6 +195,7 @@ func (a *applier) startGuard(old *Cluster, cause string) {
 	c.Guard = &Guard{Since: a.s.Now, Index: a.e.Index, Cause: cause, Host: c.HolderHost}
 	text := fmt.Sprintf("the lease of %s died (%s); its leader key stays until %s is proven off", c.Holder, cause, c.HolderHost)
 	a.startRun(&c, Run{Kind: RunFailover, From: c.Holder})
+	a.suspected(&c)
 	a.phase(&c, "lease-dead", text)
 	a.event(Event{Kind: "lease-dead", Level: LevelAlert, Cluster: c.Name, Host: c.HolderHost, Epoch: c.Epoch, Text: text})
 	a.put(&c, true)

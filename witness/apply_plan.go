@@ -81,7 +81,7 @@ func (a *applier) planFence(p *Plan, item *PlanItem, id string) {
 		if item.Condemn && c.Guard == nil {
 			a.startGuard(c, "fast")
 		}
-		c = a.copyOf(p.Cluster)
+		c = a.copyOf(p.Cluster) // as startGuard left it
 		if c.Guard != nil && c.Guard.Host == item.Host && item.Kind == ActionFenceOff {
 			g := *c.Guard
 			g.Action, g.Held = id, ""

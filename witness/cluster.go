@@ -122,6 +122,7 @@ type Signal struct {
 	Witness string `json:"witness"`
 	Down    bool   `json:"down"`
 	Since   Time   `json:"since"` // of the edge
+	Index   uint64 `json:"index"` // of the entry that recorded the edge
 	At      Time   `json:"at"`    // last asserted
 	Detail  string `json:"detail,omitempty"`
 }

@@ -29,6 +29,31 @@ func (a *applier) phase(c *Cluster, name, text string) {
 	})
 }
 
+// suspected puts the first sign of trouble at the beginning of a run, with the
+// time at which it was recorded.
+func (a *applier) suspected(c *Cluster) {
+	var first *Signal
+	signals := a.s.Host(c.HolderHost).Signals
+	for i := range signals {
+		if sig := &signals[i]; sig.Down && (first == nil || sig.Since < first.Since) {
+			first = sig
+		}
+	}
+	if c.Overdue != nil && (first == nil || c.Overdue.Since < first.Since) {
+		first = c.Overdue
+	}
+	if run := c.Current(); first == nil || run == nil || len(run.Phases) > 0 {
+		return
+	}
+	ago := (a.s.Now - first.Since).Milliseconds()
+	a.editRun(c, func(r *Run) {
+		r.Phases = append(r.Phases, Phase{
+			Name: "suspected", At: first.Since, Wall: a.s.Wall - ago, Index: first.Index,
+			Text: fmt.Sprintf("first sign that %s is gone, seen by %s: %s (%s)", c.HolderHost, first.Witness, first.Kind, first.Detail),
+		})
+	})
+}
+
 // endRun closes the current run and the request that started it.
 func (a *applier) endRun(c *Cluster, state, to string) {
 	a.editRun(c, func(r *Run) {

@@ -89,17 +89,49 @@ func (m *member) cycle(ctx context.Context, cli *clientv3.Client) {
 	if err != nil {
 		return
 	}
+	wanted, err := m.wanted(ctx, cli)
+	if err != nil {
+		return
+	}
 	if len(res.Kvs) > 0 {
-		m.setPrimary(string(res.Kvs[0].Value) == m.name)
+		holds := string(res.Kvs[0].Value) == m.name
+		if holds && wanted == m.name {
+			_, _ = cli.Delete(ctx, scopePrefix+"failover") // done
+		}
+		if holds && wanted != "" && wanted != m.name {
+			m.setPrimary(false) // first read-only, then the key
+			_, _ = cli.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", res.Kvs[0].ModRevision)).
+				Then(clientv3.OpDelete(key)).Commit()
+			return
+		}
+		m.setPrimary(holds)
 		return
 	}
 	m.setPrimary(false)
+	if wanted != "" && wanted != m.name {
+		return // it is somebody else's turn
+	}
 	txn, err := cli.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
 		Then(clientv3.OpPut(key, m.name, clientv3.WithLease(m.lease))).Commit()
 	if err == nil && txn.Succeeded {
 		m.setPrimary(true)
 		m.report(ctx, cli)
 	}
+}
+
+// wanted returns the member that a switchover asks for, or "".
+func (m *member) wanted(ctx context.Context, cli *clientv3.Client) (string, error) {
+	res, err := cli.Get(ctx, scopePrefix+"failover")
+	if err != nil || len(res.Kvs) == 0 {
+		return "", err
+	}
+	var doc struct {
+		Member string `json:"member"`
+	}
+	if json.Unmarshal(res.Kvs[0].Value, &doc) != nil {
+		return "", nil
+	}
+	return doc.Member, nil
 }
 
 func (m *member) renew(ctx context.Context, cli *clientv3.Client) error {

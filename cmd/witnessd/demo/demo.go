@@ -271,7 +271,7 @@ func (d *demo) verdict(ctx context.Context, before *httpapi.ClusterView, victim 
 	if state := victim.bmc.Power("1"); state != "Off" {
 		fault("the BMC of %s reads %s", victim.name, state)
 	}
-	if !inOrder(run, "decided", "proven-off", "released", "granted") {
+	if !inOrder(run, "suspected", "decided", "proven-off", "released", "granted") {
 		fault("the phases are out of order: %+v", run.Phases)
 	}
 	if double != "" {
@@ -306,7 +306,7 @@ func (d *demo) stay(ctx context.Context) error {
   bin/witnessctl status
   bin/witnessctl cluster list
   bin/witnessctl cluster explain demo
-  bin/witnessctl switchover demo --by me --reason "trying it"    # the simulated members do not obey it; real Patroni does
+  bin/witnessctl switchover demo --by me --reason "trying it"
   bin/witnessctl fence off db2 --by me --reason "trying it"      # a replica's host; refused for the primary's
   bin/witnessctl fence on db2 --by me --reason "back again"
   bin/witnessctl events
