@@ -42,7 +42,7 @@ func TestUnreachableBMCHolds(t *testing.T) {
 		t.Errorf("%s holds epoch %d, want still %s and epoch %d", view.Holder, view.Epoch, old.Name, held.Epoch)
 	}
 
-	explanation, err := s.witnesses.Ctl(t.Context(), "cluster", "explain", scope)
+	explanation, err := s.witnesses.Ctl(t.Context(), "cluster", "explain", scope, "-o", "json")
 	if err != nil {
 		t.Fatal(err)
 	}
