@@ -319,8 +319,8 @@ func TestAddAndRemoveMembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, nil, "a", "b", "c")
 		put(t, l.leader().Node, "/k", "v")
-		d := l.start("d")
 		f := l.followers()[0]
+		d := l.start("d")
 		if err := f.AddMember(t.Context(), "d", "d"); err != nil {
 			t.Fatal(err)
 		}

@@ -14,7 +14,7 @@ import (
 
 const (
 	identityFile = "node.json"
-	peersFile    = "peers.json"
+	peersFile    = "members.json"
 	logFile      = "raft.db"
 )
 

@@ -109,23 +109,31 @@ func (n *Node) RemoveMember(ctx context.Context, name string) error {
 
 // TransferLeadership makes the named voter the leader, or any if name is empty.
 func (n *Node) TransferLeadership(ctx context.Context, name string) error {
-	return n.changeMember(ctx, memberRequest{Op: "transfer", Name: name})
+	before, _ := n.Leader()
+	err := n.changeMember(ctx, memberRequest{Op: "transfer", Name: name})
+	// The leader that was asked may be gone before it can answer: then see who came.
+	for giveUp := time.Now().Add(leaderWait); err != nil && time.Now().Before(giveUp); {
+		now, _ := n.Leader()
+		if now != "" && (now == name || name == "" && now != before) {
+			return nil
+		}
+		if witness.ErrorCode(err) != witness.CodeNoQuorum || !pause(ctx, retryPause) {
+			break
+		}
+	}
+	return err
 }
 
 func (n *Node) changeMember(ctx context.Context, req memberRequest) error {
-	if l := n.lead.Load(); l != nil && l.isReady() {
-		return n.applyMember(ctx, l, req)
-	}
-	name, _ := n.Leader()
-	if name == "" || name == n.opts.Name {
-		return witness.ErrNoQuorum
-	}
+	ctx, cancel := context.WithTimeout(ctx, maxCallTime)
+	defer cancel()
 	raw, err := json.Marshal(req)
 	if err != nil {
 		return err
 	}
-	_, err = n.Call(ctx, name, methodMember, raw)
-	return err
+	return n.seekLeader(ctx, once, methodMember, raw, func(ctx context.Context, l *leadership) error {
+		return n.applyMember(ctx, l, req)
+	}, func([]byte) error { return nil })
 }
 
 func (n *Node) answerMember(ctx context.Context, _ string, raw []byte) ([]byte, error) {

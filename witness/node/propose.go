@@ -102,6 +102,13 @@ func (n *Node) atLeader(ctx context.Context, again repeat, method string, req []
 ) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
+	return n.seekLeader(ctx, again, method, req, local, remote)
+}
+
+// seekLeader is atLeader without its limit of time.
+func (n *Node) seekLeader(ctx context.Context, again repeat, method string, req []byte,
+	local func(context.Context, *leadership) error, remote func([]byte) error,
+) error {
 	giveUp := time.Now().Add(leaderWait)
 	for {
 		err := n.tryLeader(ctx, method, req, local, remote)
