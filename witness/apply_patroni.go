@@ -156,17 +156,19 @@ func (a *applier) memberChanged(name, member string, ev *kv.Event) {
 }
 
 // seenOn ends the "fenced" mark of a host whose Patroni writes with a lease
-// that is younger than the proof: somebody has powered it on again.
+// that is younger than the proof: somebody has powered it on again. An older
+// lease shows the same when it is still used long after the proof, which was
+// then itself older than the lease.
 func (a *applier) seenOn(host string, lease int64) {
 	old := a.s.Host(host)
-	if !old.Fenced || !a.youngerThanProof(host, lease) {
+	if !old.Fenced || !a.youngerThanProof(host, lease) && a.s.Now-old.FencedAt <= lateWrite {
 		return
 	}
 	h := *old
 	h.Fenced = false
 	a.s.hosts = a.s.hosts.Set(host, &h)
 	a.s.DNSIndex = a.e.Index
-	a.event(Event{Kind: "host-returned", Host: host, Text: host + " is on again: a member on it reports with a new lease"})
+	a.event(Event{Kind: "host-returned", Host: host, Text: host + " is on again: a member on it reports"})
 }
 
 // youngerThanProof says whether a lease was granted after the host was proven

@@ -28,6 +28,7 @@ const (
 	actionTimeout = 90 * time.Second // after it another executor takes over
 	minBackoff    = 2 * time.Second
 	maxBackoff    = 30 * time.Second
+	lateWrite     = time.Minute               // no write of a program that has been powered off arrives later
 	maxWait       = 10 * 365 * 24 * time.Hour // for ever, without overflow
 )
 

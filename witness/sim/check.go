@@ -1,6 +1,10 @@
 package sim
 
-import "quorate/witness"
+import (
+	"time"
+
+	"quorate/witness"
+)
 
 // commit makes an entry part of the one log. The first witness that learns of
 // it applies it for all, and what it changed is compared with the truth.
@@ -63,11 +67,16 @@ func (w *world) checkExpiry(prev *witness.State, e *entry, cmd witness.LeaseExpi
 	}
 }
 
-// checkRenewal: no renewal is acknowledged of a lease that has ended, whatever
-// the witness that answers knows of it.
-func (w *world) checkRenewal(n *node, key lifeOfLease) {
-	if w.expired[key] {
+// checkRenewal: a renewal is acknowledged only while a majority followed the
+// witness at most one election timeout ago, and never of a lease that has ended.
+func (w *world) checkRenewal(n *node, key lifeOfLease, proven bool, start time.Duration) {
+	switch {
+	case w.expired[key]:
 		w.violation("%s acknowledges the renewal of lease %d, which has ended", n.name, key.id)
+	case !proven:
+		w.violation("%s acknowledges the renewal of lease %d without a majority behind it", n.name, key.id)
+	case w.now-start > electionTimeout:
+		w.violation("%s acknowledges the renewal of lease %d %s after it proved that it leads", n.name, key.id, w.now-start)
 	}
 	w.acked[key] = w.now
 }
@@ -108,7 +117,7 @@ func (w *world) checkReleased(c *cluster, r *witness.Release, rev int64) {
 		w.report.Fences++
 	}
 	for _, m := range c.members {
-		if m.name == r.Member && m.writing && r.Grade == witness.GradeClean && m.givenUp == rev {
+		if m.name == r.Member && m.armed && r.Grade == witness.GradeClean && m.givenUp == rev {
 			w.report.LateGiveUps++
 			c.late = m
 			continue
@@ -121,7 +130,7 @@ func (w *world) checkReleased(c *cluster, r *witness.Release, rev int64) {
 
 // checkWriters: two members of a cluster never write at one time.
 func (w *world) checkWriters(c *cluster) {
-	if c.late != nil && !c.late.writing {
+	if c.late != nil && !c.late.armed {
 		c.late = nil
 	}
 	var writers []string
@@ -135,10 +144,21 @@ func (w *world) checkWriters(c *cluster) {
 	}
 }
 
+// followed says whether a majority hears a witness and knows of no later term.
+func (w *world) followed(n *node) bool {
+	count := 0
+	for _, m := range w.nodes {
+		if w.hears(n, m) && m.term <= n.term {
+			count++
+		}
+	}
+	return count >= w.quorum()
+}
+
 // checkEntitled: nothing is executed by a witness that a majority does not
 // follow, unless one that it follows has assigned it.
 func (w *world) checkEntitled(n *node, a *witness.Action) {
-	if a.Executor == "" && !n.hasQuorum() {
+	if a.Executor == "" && !w.followed(n) {
 		w.violation("%s executes %s of %s without a majority behind it", n.name, a.Kind, a.Host)
 	}
 }

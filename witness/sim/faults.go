@@ -28,7 +28,7 @@ var faults = []func(*world){
 	(*world).hang, (*world).hang, (*world).crashPatroni,
 	(*world).breakBMC, (*world).breakBMC, (*world).cutBMC,
 	(*world).badNetwork, (*world).mendNetwork,
-	(*world).askSwitchover, (*world).askFence, (*world).askPowerOn, (*world).pressButton, (*world).pressButton, (*world).confirm, (*world).confirm,
+	(*world).askSwitchover, (*world).askFence, (*world).askFence, (*world).askPowerOn, (*world).pressButton, (*world).pressButton, (*world).confirm, (*world).confirm,
 	(*world).revokeLease,
 }
 

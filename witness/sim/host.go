@@ -65,6 +65,18 @@ func (h *host) powerOn(why string) {
 	})
 }
 
+// hurry is somebody beside the machine who cannot see it off.
+func (h *host) hurry() {
+	if h.w.calm || !h.w.chance(4) {
+		return
+	}
+	h.w.after(h.w.between(time.Second, 8*time.Second), nil, func() {
+		if !h.vouched {
+			h.powerOn("button")
+		}
+	})
+}
+
 // power switches a host by its BMC and reports, on witness n, what came of it.
 func (h *host) power(n *node, on bool, report func(witness.Finished)) {
 	w := h.w
@@ -82,6 +94,7 @@ func (h *host) power(n *node, on bool, report func(witness.Finished)) {
 				h.powerOn("BMC")
 			} else {
 				h.powerOff("BMC")
+				h.hurry()
 			}
 		})
 	}
@@ -111,6 +124,10 @@ func (h *host) power(n *node, on bool, report func(witness.Finished)) {
 			return
 		}
 		proof := witness.Finished{Outcome: witness.Confirmed, Grade: witness.GradeObserved, Reason: "read back"}
-		w.after(w.delay(), &n.actor, func() { report(proof) }) // a pause here makes it an old proof
+		late := w.delay()
+		if !w.calm && w.chance(6) {
+			late = w.between(time.Second, 100*time.Second) // an old proof
+		}
+		w.after(late, &n.actor, func() { report(proof) })
 	})
 }

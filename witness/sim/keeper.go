@@ -127,7 +127,7 @@ func (n *node) renew(id int64, reply func(ttl int64)) {
 	if !n.ready || !n.w.opt.Break.RenewBlindly && !n.hasQuorum() {
 		return
 	}
-	start, term := n.w.now, n.term
+	start, term, proven := n.w.now, n.term, n.w.followed(n)
 	n.w.after(n.w.delay(), &n.actor, func() {
 		if !n.ready || n.term != term {
 			return
@@ -147,7 +147,7 @@ func (n *node) renew(id int64, reply func(ttl int64)) {
 			return
 		}
 		t.deadline, t.renewed = max(t.deadline, n.w.now+ttlOf(lease)), n.w.now
-		n.w.checkRenewal(n, lifeOfLease{id, lease.Epoch})
+		n.w.checkRenewal(n, lifeOfLease{id, lease.Epoch}, proven, start)
 		n.keepLater()
 		reply(lease.TTL)
 	})

@@ -11,7 +11,7 @@ import (
 
 // Options say what a run consists of. The zero value is a usual run.
 type Options struct {
-	Steps  int       // events under faults, before everything is healed; 0 = 1500
+	Steps  int       // events under faults, before everything is healed; 0 = 1000
 	Trace  io.Writer // one line per event; nil = none
 	Verify bool      // every witness applies the log itself and all digests are compared, with restores from snapshots; costs time
 	Break  Break     // rules that this run breaks on purpose
@@ -51,7 +51,7 @@ type Report struct {
 // Run simulates one schedule. The same seed and options give the same report.
 func Run(seed uint64, opt Options) Report {
 	if opt.Steps == 0 {
-		opt.Steps = 1500
+		opt.Steps = 1000
 	}
 	w := newWorld(seed, opt)
 	w.runFaults(opt.Steps)
