@@ -153,6 +153,8 @@ func unfit(s *witness.State, c *witness.Cluster, m *witness.Member) string {
 		return "its host is fenced"
 	case !m.Healthy():
 		return "state " + m.State
+	case m.Name == c.Holder && c.Guard != nil:
+		return "its lease is dead"
 	case m.Name == c.Holder:
 		return ""
 	case m.NoFail:

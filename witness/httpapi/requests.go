@@ -114,17 +114,27 @@ func (a *API) order(ctx context.Context, wait string, req witness.Request) (*req
 
 // ended words the end of a request without success.
 func (a *API) ended(r *witness.Request, err error) error {
-	out := a.fail(err, a.subject(r))
-	out.Request = r.ID
+	out := a.fail(err, "")
+	out.Request, out.Explain = r.ID, a.explain(r)
 	return out
 }
 
-// subject names the cluster that a request is about, or "".
-func (a *API) subject(r *witness.Request) string {
-	if r.Cluster != "" {
-		return r.Cluster
+// explain returns the command that shows why a request ended without success,
+// or "".
+func (a *API) explain(r *witness.Request) string {
+	cluster := r.Cluster
+	if cluster == "" {
+		cluster = a.clusterOn(r.Host)
 	}
-	return a.clusterOn(r.Host)
+	switch {
+	case r.Status == witness.StatusFailed && r.Kind == witness.RequestSwitchover:
+		return "witnessctl cluster history " + cluster + " --run last"
+	case r.Status == witness.StatusFailed:
+		return "witnessctl fence status " + r.Host
+	case r.Status == witness.StatusRefused && cluster != "":
+		return "witnessctl cluster explain " + cluster
+	}
+	return ""
 }
 
 // await returns a request when it is over, or as it is after wait.
@@ -146,9 +156,7 @@ func (a *API) await(ctx context.Context, id uint64, wait time.Duration) (*Reques
 			return nil, errorf(witness.CodeNotFound, "there is no request %d, or not any more: the latest are kept, and events tell of older ones", id)
 		}
 		body := &RequestBody{Meta: a.meta(s), Request: r, Action: s.Action(r.Action)}
-		if cluster := a.subject(r); cluster != "" && (r.Status == witness.StatusRefused || r.Status == witness.StatusFailed) {
-			body.Explain = "witnessctl cluster explain " + cluster
-		}
+		body.Explain = a.explain(r)
 		if wait == 0 || r.Status != witness.StatusPending && r.Status != witness.StatusRunning {
 			return body, nil
 		}

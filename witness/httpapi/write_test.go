@@ -91,7 +91,7 @@ func TestErrors(t *testing.T) {
 		},
 		"unproven": {
 			method: "POST", path: "/v1/fences", body: fmt.Sprintf(orderOff, "db3", "", "30s"),
-			status: 502, code: witness.CodeUnproven, explain: "witnessctl cluster explain demo",
+			status: 502, code: witness.CodeUnproven, explain: "witnessctl fence status db3",
 		},
 		"confirmed while alive": {
 			method: "POST", path: "/v1/hosts/db1/confirm-off", body: `{"by":"anna","reason":"I think so"}`,
@@ -106,7 +106,7 @@ func TestErrors(t *testing.T) {
 				d.executor = func() { d.apply(deleteKey("/service/demo/failover")) }
 			},
 			method: "POST", path: "/v1/clusters/demo/switchover", body: `{"to":"pg2","by":"anna","reason":"x","wait":"30s"}`,
-			status: 409, code: witness.CodeConflict, explain: "witnessctl cluster explain demo",
+			status: 409, code: witness.CodeConflict, explain: "witnessctl cluster history demo --run last",
 		},
 		"no reason":     {method: "POST", path: "/v1/fences", body: `{"op":"off","host":"db3","by":"anna","reason":" "}`, status: 400, code: witness.CodeInvalid},
 		"missing field": {method: "POST", path: "/v1/fences", body: `{"op":"off"}`, status: 400, code: witness.CodeInvalid},
