@@ -10,7 +10,7 @@ FUZZTIME   ?= 10s
 VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS    := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build test race lint check sim fuzz bench soak demo run integration clean
+.PHONY: help build test race lint check sim fuzz bench bench-dns soak demo run integration image clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -57,6 +57,11 @@ bench: build ## us and the peer in one run; results in out/bench.jsonl (root)
 
 soak: build ## the long campaigns (root)
 	test/soak.sh
+
+image: ## OCI image from scratch for ARCH, reproducible
+	@mkdir -p out/bin-$(ARCH)
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o out/bin-$(ARCH)/ ./cmd/witnessd ./cmd/witnessctl
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(GO) run ./cmd/mkimage -arch $(ARCH) -bin out/bin-$(ARCH) -version $(VERSION)
 
 clean: ## remove what was built
 	rm -rf $(BIN) out
