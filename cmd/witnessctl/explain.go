@@ -86,11 +86,14 @@ func historyCommand(a *app) *cobra.Command {
 }
 
 func findRun(h *historyBody, which string) (*witness.Run, error) {
-	if which == "last" && len(h.Runs) > 0 {
+	if len(h.Runs) == 0 {
+		return nil, fmt.Errorf("%s has had no failover and no switchover", h.Cluster)
+	}
+	if which == "last" {
 		return h.Runs[len(h.Runs)-1], nil
 	}
 	id, err := strconv.ParseUint(which, 10, 64)
-	if err != nil && which != "last" {
+	if err != nil {
 		return nil, fmt.Errorf("--run %q: give the number of a run, or last", which)
 	}
 	for _, r := range h.Runs {
