@@ -41,14 +41,14 @@ func (n *Node) keepLeases(l *leadership, r *raft.Raft) {
 		default:
 			continue
 		}
-		ids := l.lease.due(now, n.State())
+		ids, epochs := l.lease.due(now, n.State())
 		if len(ids) == 0 {
 			<-busy
 			continue
 		}
 		work.Go(func() {
 			defer func() { <-busy }()
-			n.expire(l, r, ids, now)
+			n.expire(l, r, witness.LeaseExpire{IDs: ids, Epochs: epochs, Term: l.term}, now)
 		})
 	}
 }
@@ -84,8 +84,8 @@ func (n *Node) keepContact(l *leadership) {
 // expire proves leadership and then commits the end of the leases. The entry
 // carries the term, and Apply ignores it under any other: only the leader that
 // watched the deadline may act on it. It is never forwarded.
-func (n *Node) expire(l *leadership, r *raft.Raft, ids []int64, seen time.Time) {
-	defer l.lease.settle(ids)
+func (n *Node) expire(l *leadership, r *raft.Raft, end witness.LeaseExpire, seen time.Time) {
+	defer l.lease.settle(end.IDs)
 	ctx, cancel := context.WithTimeout(l.ctx, requestTime)
 	defer cancel()
 	if _, err := n.verify(ctx, l); err != nil {
@@ -96,8 +96,8 @@ func (n *Node) expire(l *leadership, r *raft.Raft, ids []int64, seen time.Time) 
 	}
 	// Not bounded by ctx: until the entry's fate is known the leases stay
 	// expiring, or a renewal could be answered for a lease that this entry ends.
-	if _, err := n.append(l.ctx, l, r, witness.LeaseExpire{IDs: ids, Term: l.term}); err != nil {
-		n.opts.Log.Warn("expiry of leases was not committed", "leases", len(ids), "err", err)
+	if _, err := n.append(l.ctx, l, r, end); err != nil {
+		n.opts.Log.Warn("expiry of leases was not committed", "leases", len(end.IDs), "err", err)
 	}
 }
 

@@ -57,12 +57,12 @@ func (l *lessor) promote(now time.Time, s *witness.State) {
 	}
 }
 
-// due returns the leases whose deadline has passed and marks them as expiring.
+// due returns the leases whose deadline has passed, with their epochs, and marks
+// them as expiring.
 // It also meets new leases and forgets those that are gone.
-func (l *lessor) due(now time.Time, s *witness.State) []int64 {
+func (l *lessor) due(now time.Time, s *witness.State) (ids []int64, epochs []uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var ids []int64
 	seen := 0
 	for lease := range s.KV.Leases() {
 		seen++
@@ -71,7 +71,7 @@ func (l *lessor) due(now time.Time, s *witness.State) []int64 {
 			continue
 		}
 		t.expiring = make(chan struct{})
-		ids = append(ids, lease.ID)
+		ids, epochs = append(ids, lease.ID), append(epochs, t.epoch)
 	}
 	if len(l.timers) > seen {
 		for id, t := range l.timers {
@@ -80,7 +80,7 @@ func (l *lessor) due(now time.Time, s *witness.State) []int64 {
 			}
 		}
 	}
-	return ids
+	return ids, epochs
 }
 
 // timerOf returns the timer of a lease of s, made now if it is new; nil if s

@@ -28,17 +28,17 @@ func TestLessor(t *testing.T) {
 	l := newLessor(time.Second)
 	l.promote(t0, s)
 
-	if ids := l.due(at(10.9), s); len(ids) != 0 {
+	if ids, _ := l.due(at(10.9), s); len(ids) != 0 {
 		t.Fatalf("due %v before TTL + election timeout after a promotion", ids)
 	}
 	if ttl, wait := l.renew(at(10.9), s, 1); ttl != 10 || wait != nil {
 		t.Fatalf("renewal: %d, %v", ttl, wait)
 	}
-	ids := l.due(at(11), s)
+	ids, _ := l.due(at(11), s)
 	if len(ids) != 1 || ids[0] != 2 {
 		t.Fatalf("due %v, want lease 2", ids)
 	}
-	if again := l.due(at(12), s); len(again) != 0 {
+	if again, _ := l.due(at(12), s); len(again) != 0 {
 		t.Errorf("lease is due twice: %v", again)
 	}
 	ttl, wait := l.renew(at(12), s, 2)
@@ -56,11 +56,11 @@ func TestLessor(t *testing.T) {
 	if l.grantBegin(2) != nil {
 		t.Error("grant has to wait for nothing")
 	}
-	if ids := l.due(at(60), s); len(ids) != 1 || ids[0] != 1 {
+	if ids, _ := l.due(at(60), s); len(ids) != 1 || ids[0] != 1 {
 		t.Errorf("due %v while id 2 is being granted, want only 1", ids)
 	}
 	l.grantEnd(2)
-	if ids := l.due(at(60), s); len(ids) != 1 || ids[0] != 2 {
+	if ids, _ := l.due(at(60), s); len(ids) != 1 || ids[0] != 2 {
 		t.Errorf("due %v after the grant, want 2", ids)
 	}
 	if left, _, ok := l.info(at(60), stateWith(t), 1); ok || left != 0 {
@@ -82,7 +82,7 @@ func TestLessorGivesFullTimeAfterAPause(t *testing.T) {
 		t.Fatal("a pause of 40 s was not noticed")
 	}
 	l.promote(resumed, s)
-	if ids := l.due(resumed.Add(10*time.Second), s); len(ids) != 0 {
+	if ids, _ := l.due(resumed.Add(10*time.Second), s); len(ids) != 0 {
 		t.Errorf("due %v before a full TTL since the pause", ids)
 	}
 	if gap.paused(resumed.Add(200*time.Millisecond)) != 0 {
@@ -102,7 +102,7 @@ func TestDeadLeaseIsNeitherRenewedNorExpired(t *testing.T) {
 	if ttl, wait := l.renew(time.Now(), &c, 1); ttl != 0 || wait != nil {
 		t.Errorf("renewal of a dead lease: %d, %v", ttl, wait)
 	}
-	if ids := l.due(time.Now().Add(time.Hour), &c); len(ids) != 0 {
+	if ids, _ := l.due(time.Now().Add(time.Hour), &c); len(ids) != 0 {
 		t.Errorf("a dead lease is due again: %v", ids)
 	}
 	if left, _, ok := l.info(time.Now(), &c, 1); left != 0 || !ok {
