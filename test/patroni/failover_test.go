@@ -9,8 +9,16 @@ import (
 	"quorate/test/probe"
 )
 
+// TestPlannedSwitchover moves the primary there and back: what Patroni leaves
+// behind after the first switchover must not be in the way of the second.
 func TestPlannedSwitchover(t *testing.T) {
 	s := witnessStack(t, t.Name(), variant{})
+	for _, name := range []string{"there", "back"} {
+		t.Run(name, s.plannedSwitchover)
+	}
+}
+
+func (s *stack) plannedSwitchover(t *testing.T) {
 	o := s.observe(t)
 	before := s.view(t)
 	old, err := s.cluster.Member(before.Holder)
@@ -30,6 +38,7 @@ func TestPlannedSwitchover(t *testing.T) {
 	if err := s.cluster.WaitHealthy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	s.waitProtected(t)
 	o.stop()
 
 	t.Logf("write outage %s", o.outageAt(start))
