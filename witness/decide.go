@@ -147,11 +147,11 @@ func (j *judge) living() {
 	}
 	j.find("fast.policy", Yes, "fast=on", "fast fencing is on for "+c.Name)
 	j.settle("fast.agree", "%s is unreachable from a majority of the witnesses and %s; it is powered off before its lease ends, then %s is released",
-		host, because(session, "it lost its own connections to all of them", "its renewal is late"), c.Name)
+		host, either(session, "it lost its own connections to all of them", "its renewal is late"), c.Name)
 	j.propose("fast.agree", j.ver.Sentence, PlanItem{Kind: ActionFenceOff, Host: host, Member: c.Holder, Condemn: true})
 }
 
-func because(first bool, a, b string) string {
+func either(first bool, a, b string) string {
 	if first {
 		return a
 	}

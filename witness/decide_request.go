@@ -76,7 +76,8 @@ func (q *requestJudge) fenceOff() {
 		live := c.Holder == ref.member && c.Guard == nil
 		if !q.gate(!live, Finding{
 			Rule: "fence.holder", Verdict: verdict(!live),
-			Text: fmt.Sprintf("%s runs %s; it holds %s with a live lease: %v", host, ref.member, c.Name, live),
+			Text: either(live, fmt.Sprintf("%s runs %s, which holds %s with a live lease: powering it off would end a healthy service", host, ref.member, c.Name),
+				fmt.Sprintf("%s runs %s, which does not hold %s with a live lease", host, ref.member, c.Name)),
 		}) || !q.gate(ruleBlast(q.s, c, host)) {
 			return
 		}
@@ -94,7 +95,8 @@ func (q *requestJudge) fenceOn() {
 		free := c.Guard == nil || c.Guard.Host != host
 		if !q.gate(free, Finding{
 			Rule: "unfence.guarded", Verdict: verdict(free),
-			Text: fmt.Sprintf("%s waits for the proof that %s is off: %v; power it on after the release", c.Name, host, !free),
+			Text: either(free, c.Name+" does not wait for a proof that "+host+" is off",
+				fmt.Sprintf("%s waits for the proof that %s is off; power it on after the release", c.Name, host)),
 		}) {
 			return
 		}
@@ -109,11 +111,13 @@ func (q *requestJudge) switchover() {
 		return
 	}
 	held := c.Holder != "" && c.Guard == nil
-	if !q.gate(held, Finding{Rule: "switchover.holder", Verdict: verdict(held), Text: fmt.Sprintf("a switchover needs a living holder of %s; for a lost one the witnesses fail over by themselves (`witnessctl cluster explain %s`)", c.Name, c.Name)}) {
+	if !q.gate(held, Finding{Rule: "switchover.holder", Verdict: verdict(held), Text: either(held, c.Holder+" holds "+c.Name+" with a live lease",
+		fmt.Sprintf("a switchover needs a living holder of %s; for a lost one the witnesses fail over by themselves (`witnessctl cluster explain %s`)", c.Name, c.Name))}) {
 		return
 	}
 	idle := c.Current() == nil && c.Switch == ""
-	if !q.gate(idle, Finding{Rule: "switchover.idle", Verdict: verdict(idle), Text: fmt.Sprintf("another change of the holder of %s is under way: %v", c.Name, !idle)}) ||
+	if !q.gate(idle, Finding{Rule: "switchover.idle", Verdict: verdict(idle), Text: either(idle, "no other change of the holder of "+c.Name+" is under way",
+		"another change of the holder of "+c.Name+" is under way: wait for its end, `witnessctl cluster history "+c.Name+"` shows it")}) ||
 		!q.gate(rulePaused(c)) || !q.gate(ruleTarget(q.s, c, q.r.To)) {
 		return
 	}
@@ -137,7 +141,7 @@ func ruleTarget(s *State, c *Cluster, to string) (bool, Finding) {
 	case m == nil:
 		why = "it is not a member that reports"
 	default:
-		why = unfit(s, c, m)
+		why = Unfit(s, c, m)
 	}
 	text := to + " is fit to take over"
 	if why != "" {
@@ -151,7 +155,7 @@ func bestCandidate(s *State, c *Cluster) string {
 	best, lag := "", int64(0)
 	for i := range c.Members {
 		m := &c.Members[i]
-		if m.Name == c.Holder || unfit(s, c, m) != "" {
+		if m.Name == c.Holder || Unfit(s, c, m) != "" {
 			continue
 		}
 		if best == "" || c.Lag(m) < lag {

@@ -105,7 +105,7 @@ func ruleCandidate(s *State, c *Cluster) (bool, Finding) {
 		if m.Name == c.Holder {
 			continue
 		}
-		if why := unfit(s, c, m); why != "" {
+		if why := Unfit(s, c, m); why != "" {
 			bad = append(bad, m.Name+": "+why)
 			continue
 		}
@@ -122,8 +122,8 @@ func ruleCandidate(s *State, c *Cluster) (bool, Finding) {
 	}
 }
 
-// unfit says why a member cannot become holder, or "".
-func unfit(s *State, c *Cluster, m *Member) string {
+// Unfit says why a member cannot become holder, or "".
+func Unfit(s *State, c *Cluster, m *Member) string {
 	switch {
 	case m.Host == "":
 		return "not declared"

@@ -22,8 +22,9 @@ import (
 type fronts struct {
 	etcd *etcdapi.Server // nil if it is off
 	dns  *dnsfailover.Server
-	web  *http.Server
+	api  http.Handler
 	webL net.Listener
+	log  *slog.Logger
 
 	etcdAddr, httpAddr, dnsAddr string
 }
@@ -58,13 +59,11 @@ func listen(cfg Config, b *backend, log *slog.Logger, reg *prometheus.Registry) 
 	for name := range drivers {
 		known[name] = true
 	}
-	f.web = &http.Server{
-		Handler: httpapi.New(httpapi.Options{
-			Backend: httpBackend{b}, Zone: source.zoneText, Drivers: known, Log: log,
-			Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}),
-		}),
-		ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute,
-	}
+	f.api = httpapi.New(httpapi.Options{
+		Backend: httpBackend{b}, Zone: source.zoneText, Drivers: known, Membership: b.Node, Log: log,
+		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}),
+	})
+	f.log = log
 	return f, nil
 }
 
@@ -83,9 +82,9 @@ func (f *fronts) start(g *errgroup.Group, ctx context.Context) {
 	if f.dns != nil {
 		g.Go(func() error { return f.dns.Run(ctx) })
 	}
-	f.web.BaseContext = func(net.Listener) context.Context { return ctx }
+	web := httpapi.NewServer(ctx, f.api, f.log)
 	g.Go(func() error {
-		if err := f.web.Serve(f.webL); !errors.Is(err, http.ErrServerClosed) {
+		if err := web.Serve(f.webL); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("HTTP API: %w", err)
 		}
 		return nil
@@ -94,8 +93,8 @@ func (f *fronts) start(g *errgroup.Group, ctx context.Context) {
 		<-ctx.Done()
 		sctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
-		if err := f.web.Shutdown(sctx); err != nil {
-			return f.web.Close()
+		if err := web.Shutdown(sctx); err != nil {
+			return web.Close()
 		}
 		return nil
 	})

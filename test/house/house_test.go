@@ -43,7 +43,7 @@ var rules = []rule{
 	{folder: "dnsfailover", allow: []string{"dnsfailover"}, forbid: raftish},
 	{folder: "hw"},
 	{folder: "image"},
-	{folder: "cmd", allow: []string{"witness", "fencing", "dnsfailover", "hw", "cmd"}},
+	{folder: "cmd", allow: []string{"witness", "fencing", "dnsfailover", "hw", "image", "cmd"}},
 	{folder: "test", allow: []string{"witness", "fencing", "dnsfailover", "test", "cmd"}},
 }
 

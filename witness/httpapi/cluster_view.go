@@ -146,21 +146,13 @@ func members(s *witness.State, c *witness.Cluster) []MemberView {
 
 // unfit says why a member could not serve or take over, or "".
 func unfit(s *witness.State, c *witness.Cluster, m *witness.Member) string {
-	switch {
-	case m.Host == "":
-		return "not declared"
-	case s.Host(m.Host).Fenced:
-		return "its host is fenced"
-	case !m.Healthy():
-		return "state " + m.State
-	case m.Name == c.Holder && c.Guard != nil:
-		return "its lease is dead"
-	case m.Name == c.Holder:
-		return ""
-	case m.NoFail:
-		return "tagged nofailover"
-	case c.Settings.MaxLag > 0 && c.Lag(m) > c.Settings.MaxLag:
-		return "too far behind"
+	if m.Name != c.Holder {
+		return witness.Unfit(s, c, m)
 	}
-	return ""
+	if c.Guard != nil {
+		return "its lease is dead"
+	}
+	holder := *m // what keeps others from taking over does not matter for it
+	holder.NoFail, holder.Position = false, c.Optime
+	return witness.Unfit(s, c, &holder)
 }
