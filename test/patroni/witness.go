@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,6 +125,10 @@ type Status struct {
 	ReadOnly bool    `json:"read_only"`
 	Leader   string  `json:"leader"`
 	Digest   string  `json:"digest"` // hash of the state
+	Members  []struct {
+		Name  string `json:"name"`
+		Voter bool   `json:"voter"`
+	} `json:"members"`
 }
 
 // ClusterView is what GET /v1/clusters/{name} tells that the cases look at.
@@ -137,6 +142,18 @@ type ClusterView struct {
 		Fenced bool   `json:"fenced"`
 		Ready  bool   `json:"ready"`
 	} `json:"members"`
+}
+
+// Voters are the names of the witnesses with a vote, as this one knows them.
+func (s Status) Voters() []string {
+	var names []string
+	for _, m := range s.Members {
+		if m.Voter {
+			names = append(names, m.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Run is the story of one failover or switchover.

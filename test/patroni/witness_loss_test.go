@@ -254,16 +254,25 @@ func (s *stack) member(t *testing.T, argv ...string) {
 	}
 }
 
-// waitSameDigest waits until every witness has shown the same state hash at the
-// same index, and fails the test at once if two differ at one index.
+// waitSameDigest waits until every witness has a vote and has shown the same
+// state hash at the same index, and fails the test at once if two differ at one
+// index.
 func (s *stack) waitSameDigest(t *testing.T) {
 	t.Helper()
+	var names []string
+	for _, n := range s.witnesses.Nodes {
+		names = append(names, n.Name)
+	}
+	slices.Sort(names)
 	seen := map[uint64]map[string]string{} // index → witness → digest
 	err := lab.Until(t.Context(), bound, "the same state hash on all witnesses", func(ctx context.Context) error {
 		for _, n := range s.witnesses.Nodes {
 			status, err := s.witnesses.Status(ctx, s.client, n)
 			if err != nil {
 				return err
+			}
+			if status.Node != n.Name || status.Digest == "" || !slices.Equal(status.Voters(), names) {
+				return fmt.Errorf("%s answers %+v, want the voters %v", n.Name, status, names)
 			}
 			if seen[status.Index] == nil {
 				seen[status.Index] = map[string]string{}
