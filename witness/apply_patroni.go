@@ -203,7 +203,7 @@ func parseMember(name string, kvp *kv.KeyValue) Member {
 // failoverKey follows the key by which a switchover is asked of Patroni.
 func (a *applier) failoverKey(name string, ev *kv.Event) {
 	c := a.copyOf(name)
-	if ev.Type == kv.Put {
+	if ev.Type == kv.Put && asksForSwitch(ev.KV.Value) {
 		c.Switch = text(ev.KV.Value)
 		a.put(c, true)
 		return
@@ -214,4 +214,18 @@ func (a *applier) failoverKey(name string, ev *kv.Event) {
 		a.endRun(c, RunFailed, "")
 	}
 	a.put(c, true)
+}
+
+// asksForSwitch says whether a failover key names anybody. Patroni 3.0.2 ends
+// a switchover by writing an empty document, later versions delete the key.
+func asksForSwitch(value []byte) bool {
+	var doc struct {
+		Leader    string `json:"leader"`
+		Member    string `json:"member"`
+		Candidate string `json:"candidate"`
+	}
+	if json.Unmarshal(value, &doc) != nil {
+		return len(value) > 0 // Patroni's oldest form, "leader:candidate"
+	}
+	return doc.Leader != "" || doc.Member != "" || doc.Candidate != ""
 }

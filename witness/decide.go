@@ -147,7 +147,7 @@ func (j *judge) living() {
 	}
 	j.find("fast.policy", Yes, "fast=on", "fast fencing is on for "+c.Name)
 	j.settle("fast.agree", "%s is unreachable from a majority of the witnesses and %s; it is powered off before its lease ends, then %s is released",
-		host, either(session, "it lost its own connections to all of them", "its renewal is late"), c.Name)
+		host, either(session, "it keeps no connection to any of them", "its renewal is late"), c.Name)
 	j.propose("fast.agree", j.ver.Sentence, PlanItem{Kind: ActionFenceOff, Host: host, Member: c.Holder, Condemn: true})
 }
 
@@ -200,8 +200,8 @@ func (j *judge) guarded() {
 
 func (j *judge) unprovenSentence() string {
 	c, g := j.c, j.c.Guard
-	return fmt.Sprintf("held: %s, the host of %s, is not proven off after %d attempts (%s), so nobody else is granted %s; mend the device, or see for yourself that it is off and run `witnessctl fence confirm-off %s --by NAME --reason TEXT`",
-		g.Host, c.Holder, g.Attempts, g.LastWhy, c.Name, g.Host)
+	return fmt.Sprintf("held: %s, the host of %s, is not proven off after %d attempts, so nobody else is granted %s; mend its fence device, or see for yourself that it is off and run `witnessctl fence confirm-off %s --by NAME --reason TEXT`",
+		g.Host, c.Holder, g.Attempts, c.Name, g.Host)
 }
 
 // watchdogTime releases without proof where policy trusts a watchdog.

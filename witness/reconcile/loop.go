@@ -212,5 +212,5 @@ func renewalLimit(p witness.PatroniSetting) time.Duration {
 	if loop <= 0 {
 		loop = 10
 	}
-	return time.Duration(loop)*time.Second*11/10 + 750*time.Millisecond
+	return time.Duration(loop)*time.Second*12/10 + 1500*time.Millisecond
 }
