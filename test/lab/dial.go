@@ -20,16 +20,30 @@ func (h *Host) DialContext(ctx context.Context, network, address string) (net.Co
 		err  error
 	}
 	done := make(chan result, 1)
-	go func() {
+	var dial func()
+	dial = func() {
 		// A socket belongs to the namespace of the thread that makes it. The
 		// thread is thrown away if it cannot be brought back.
 		runtime.LockOSThread()
+		if unix.Gettid() == os.Getpid() {
+			// The main thread's namespace is what /proc shows as the process's
+			// own: as long as it is held here, another thread takes the work.
+			defer runtime.UnlockOSThread()
+			elsewhere := make(chan struct{})
+			go func() {
+				defer close(elsewhere)
+				dial()
+			}()
+			<-elsewhere
+			return
+		}
 		conn, err, restored := dialIn(ctx, h.namespace, network, address)
 		if restored {
 			runtime.UnlockOSThread()
 		}
 		done <- result{conn, err}
-	}()
+	}
+	go dial()
 	r := <-done
 	return r.conn, r.err
 }

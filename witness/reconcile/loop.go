@@ -59,6 +59,7 @@ const (
 	idleTick   = 250 * time.Millisecond
 	proposeMax = 5 * time.Second
 	actionMax  = 80 * time.Second
+	retryPause = 300 * time.Millisecond
 	maxPlans   = 100 // plans in one round, so that a fault cannot spin
 )
 
@@ -122,27 +123,41 @@ func (l *Loop) start(ctx context.Context) {
 		}
 		l.running[a.ID] = true
 		l.wg.Go(func() {
-			l.execute(ctx, a)
+			if !l.execute(ctx, a) {
+				pause(ctx, retryPause) // or a leader without a quorum would ask without end
+			}
 			l.done <- a.ID
 		})
 	}
 }
 
-func (l *Loop) execute(ctx context.Context, a *witness.Action) {
+// execute does an action if this witness may, and says whether it could.
+func (l *Loop) execute(ctx context.Context, a *witness.Action) bool {
 	actx, cancel := context.WithTimeout(ctx, actionMax)
 	defer cancel()
 	if err := l.entitled(actx, a); err != nil {
 		l.Log.Warn("action not started", "action", a.ID, "kind", a.Kind, "host", a.Host, "err", err)
-		return
+		return false
 	}
 	s := l.Node.State()
 	if now := s.Action(a.ID); now == nil || now.Outcome != witness.Pending {
-		return
+		return true
 	}
 	l.Log.Info("action starts", "action", a.ID, "kind", a.Kind, "host", a.Host, "cluster", a.Cluster)
 	f := l.Executor.Execute(actx, s, a)
 	f.Action, f.Executor = a.ID, l.Node.Name()
 	l.report(ctx, f)
+	return true
+}
+
+// pause waits, but not longer than ctx lasts.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
 }
 
 // entitled confirms that this witness may touch a device now.
@@ -164,10 +179,7 @@ func (l *Loop) report(ctx context.Context, f witness.Finished) {
 			return
 		}
 		l.Log.Warn("outcome not recorded yet", "action", f.Action, "outcome", f.Outcome, "err", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(tick):
-		}
+		pause(ctx, tick)
 		if a := l.Node.State().Action(f.Action); a == nil || a.Outcome != witness.Pending {
 			return
 		}
