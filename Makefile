@@ -10,7 +10,7 @@ FUZZTIME   ?= 10s
 VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS    := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build test race lint check sim fuzz bench bench-dns soak demo run integration image clean
+.PHONY: help build test race lint check sim fuzz bench soak demo run integration image clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
