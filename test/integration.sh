@@ -23,7 +23,7 @@ packages() {
 case $suite in
 all) found=$(packages test witness fencing dnsfailover cmd hw image) ;;
 lab | patroni) found=$(packages "test/$suite") ;;
-etcd) found=$(packages test/etcd witness/etcdapi) ;;
+etcd) found=$(packages test/etcd witness/kv witness/etcdapi) ;;
 fencing) found=$(packages test/fencing fencing) ;;
 dns) found=$(packages test/dns dnsfailover) ;;
 *) found=$(packages "test/$suite") ;;

@@ -134,7 +134,7 @@ func (j *judge) living() {
 		j.settle("fast.policy", "%s looks gone, but fast fencing is off for %s: its lease decides", host, c.Name)
 		return
 	}
-	if !j.gates(host) {
+	if !j.gates(host) || !j.gate(ruleCandidateReach(s, j.v.Now, c, len(j.v.Voters))) {
 		return
 	}
 	if c.Spec.Fast == FastObserve {

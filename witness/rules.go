@@ -122,6 +122,29 @@ func ruleCandidate(s *State, c *Cluster) (bool, Finding) {
 	}
 }
 
+// ruleCandidateReach: can a majority reach anybody who could take over? If the
+// witnesses' own network to the hosts failed, every host looks gone at once, and
+// that is no sign against the holder. It does not matter once the lease is dead:
+// a deployment may let members dial in and witnesses not dial out.
+func ruleCandidateReach(s *State, now Time, c *Cluster, voters int) (bool, Finding) {
+	var seen []string
+	for i := range c.Members {
+		m := &c.Members[i]
+		if m.Name == c.Holder || Unfit(s, c, m) != "" {
+			continue
+		}
+		if down, _ := ruleReach(s, now, m.Host, voters); !down {
+			seen = append(seen, m.Name)
+		}
+	}
+	ok := len(seen) > 0
+	text := "the witnesses reach " + strings.Join(seen, " and ") + ", so it is not their own network that failed"
+	if !ok {
+		text = fmt.Sprintf("the witnesses reach nobody who could take over %s: their own network may have failed, so the lease decides", c.Name)
+	}
+	return ok, Finding{Rule: "candidate.reachable", Verdict: verdict(ok), Inputs: "reached=" + strings.Join(seen, ","), Text: text}
+}
+
 // Unfit says why a member cannot become holder, or "".
 func Unfit(s *State, c *Cluster, m *Member) string {
 	switch {
