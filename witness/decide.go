@@ -134,7 +134,7 @@ func (j *judge) living() {
 		j.settle("fast.policy", "%s looks gone, but fast fencing is off for %s: its lease decides", host, c.Name)
 		return
 	}
-	if !j.gates(host) || !j.gate(ruleCandidateReach(s, j.v.Now, c, len(j.v.Voters))) {
+	if !j.gates(host) || !j.gate(ruleInTouch(s, j.v.Now, c, len(j.v.Voters), false)) {
 		return
 	}
 	if c.Spec.Fast == FastObserve {
@@ -179,7 +179,7 @@ func (j *judge) guarded() {
 	if j.watchdogTime() {
 		return
 	}
-	if !j.gates(g.Host) {
+	if !j.gates(g.Host) || !j.gate(ruleInTouch(j.v.State, j.v.Now, c, len(j.v.Voters), true)) {
 		j.hold()
 		return
 	}

@@ -122,27 +122,31 @@ func ruleCandidate(s *State, c *Cluster) (bool, Finding) {
 	}
 }
 
-// ruleCandidateReach: can a majority reach anybody who could take over? If the
-// witnesses' own network to the hosts failed, every host looks gone at once, and
-// that is no sign against the holder. It does not matter once the lease is dead:
-// a deployment may let members dial in and witnesses not dial out.
-func ruleCandidateReach(s *State, now Time, c *Cluster, voters int) (bool, Finding) {
+// ruleInTouch: do the witnesses see anybody alive who could take over? If the
+// network between them and all hosts fails, every host looks gone and every
+// lease ends, which is no sign against the holder: nobody could take over, and
+// with Patroni's failsafe_mode it may be leading on. Before a lease is dead a
+// candidate must be reachable; afterwards its own connections to the witnesses
+// are enough, since a deployment may let members dial in and no witness out.
+func ruleInTouch(s *State, now Time, c *Cluster, voters int, leaseDead bool) (bool, Finding) {
 	var seen []string
 	for i := range c.Members {
 		m := &c.Members[i]
 		if m.Name == c.Holder || Unfit(s, c, m) != "" {
 			continue
 		}
-		if down, _ := ruleReach(s, now, m.Host, voters); !down {
+		silent, _ := ruleReach(s, now, m.Host, voters)
+		lost, _ := ruleSession(s, now, m.Host)
+		if !silent || leaseDead && !lost {
 			seen = append(seen, m.Name)
 		}
 	}
 	ok := len(seen) > 0
-	text := "the witnesses reach " + strings.Join(seen, " and ") + ", so it is not their own network that failed"
+	text := "the witnesses are in touch with " + strings.Join(seen, " and ") + ", so it is not their own network that failed"
 	if !ok {
-		text = fmt.Sprintf("the witnesses reach nobody who could take over %s: their own network may have failed, so the lease decides", c.Name)
+		text = fmt.Sprintf("the witnesses are in touch with nobody who could take over %s: it may be their own network that failed", c.Name)
 	}
-	return ok, Finding{Rule: "candidate.reachable", Verdict: verdict(ok), Inputs: "reached=" + strings.Join(seen, ","), Text: text}
+	return ok, Finding{Rule: "candidate.in-touch", Verdict: verdict(ok), Inputs: "in_touch=" + strings.Join(seen, ","), Text: text}
 }
 
 // Unfit says why a member cannot become holder, or "".
