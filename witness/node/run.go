@@ -67,6 +67,7 @@ func (n *Node) run(parent context.Context) error {
 	leadDone, lead := background(parentless(), func(ctx context.Context) { n.followLeadership(ctx, r) })
 	helloDone, _ := background(ctx, n.greetPeers)
 	followDone, _ := background(ctx, func(ctx context.Context) { n.followLeader(ctx, r) })
+	wakeDone, _ := background(ctx, func(ctx context.Context) { n.watchLeader(ctx, r) })
 	gossip, err := n.startGossip()
 	if err == nil {
 		err = n.watchDisk(ctx)
@@ -79,6 +80,7 @@ func (n *Node) run(parent context.Context) error {
 	<-leadDone
 	<-helloDone
 	<-followDone
+	<-wakeDone
 	gossip.stop()
 	n.port.isolate(true)
 	return errors.Join(err, n.stopRaft(r))

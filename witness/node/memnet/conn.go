@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -59,14 +60,35 @@ func (c *Conn) SetWriteDeadline(time.Time) error { return nil }
 type stream struct {
 	mu       sync.Mutex
 	change   chan struct{} // closed and replaced whenever anything below changes
-	buf      []byte
-	held     bool // the link is cut
+	buf      []chunk
+	delay    func() time.Duration // nil = none
+	arrival  time.Time            // of the last chunk: they stay in order
+	held     bool                 // the link is cut
 	wclosed  bool
 	rclosed  bool
 	deadline time.Time
 }
 
+// chunk is what one write put on the wire.
+type chunk struct {
+	data []byte
+	at   time.Time // when it arrives
+}
+
 func newStream() *stream { return &stream{change: make(chan struct{})} }
+
+// arrives returns when something sent now arrives. The lock is held.
+func (s *stream) arrives() time.Time {
+	now := time.Now()
+	if s.delay != nil {
+		now = now.Add(s.delay())
+	}
+	if now.Before(s.arrival) {
+		now = s.arrival
+	}
+	s.arrival = now
+	return now
+}
 
 // update changes the stream and wakes its reader.
 func (s *stream) update(f func()) {
@@ -77,10 +99,11 @@ func (s *stream) update(f func()) {
 	s.change = make(chan struct{})
 }
 
-func (s *stream) hold(held bool)           { s.update(func() { s.held = held }) }
-func (s *stream) closeWrite()              { s.update(func() { s.wclosed = true }) }
-func (s *stream) closeRead()               { s.update(func() { s.rclosed = true; s.buf = nil }) }
-func (s *stream) setDeadline(at time.Time) { s.update(func() { s.deadline = at }) }
+func (s *stream) hold(held bool)              { s.update(func() { s.held = held }) }
+func (s *stream) closeWrite()                 { s.update(func() { s.wclosed = true; s.arrives() }) }
+func (s *stream) closeRead()                  { s.update(func() { s.rclosed = true; s.buf = nil }) }
+func (s *stream) slow(f func() time.Duration) { s.update(func() { s.delay = f }) }
+func (s *stream) setDeadline(at time.Time)    { s.update(func() { s.deadline = at }) }
 
 func (s *stream) write(b []byte) (n int, err error) {
 	s.update(func() {
@@ -90,7 +113,7 @@ func (s *stream) write(b []byte) (n int, err error) {
 		case s.rclosed && !s.held:
 			err = io.ErrClosedPipe
 		default:
-			s.buf = append(s.buf, b...)
+			s.buf = append(s.buf, chunk{slices.Clone(b), s.arrives()})
 			n = len(b)
 		}
 	})
@@ -100,38 +123,57 @@ func (s *stream) write(b []byte) (n int, err error) {
 func (s *stream) read(b []byte) (int, error) {
 	for {
 		s.mu.Lock()
-		switch {
-		case s.rclosed:
-			s.mu.Unlock()
-			return 0, net.ErrClosed
-		case !s.held && len(s.buf) > 0:
-			n := copy(b, s.buf)
-			s.buf = s.buf[n:]
-			s.mu.Unlock()
-			return n, nil
-		case !s.held && s.wclosed:
-			s.mu.Unlock()
-			return 0, io.EOF
-		}
-		change, deadline := s.change, s.deadline
+		n, wait, err := s.take(b)
+		change := s.change
 		s.mu.Unlock()
-		var expired <-chan time.Time
-		var timer *time.Timer
-		if !deadline.IsZero() {
-			wait := time.Until(deadline)
-			if wait <= 0 {
-				return 0, os.ErrDeadlineExceeded
-			}
-			timer = time.NewTimer(wait)
-			expired = timer.C
+		if n > 0 || err != nil {
+			return n, err
 		}
+		if wait < 0 {
+			<-change
+			continue
+		}
+		timer := time.NewTimer(wait)
 		select {
 		case <-change:
-		case <-expired:
-			return 0, os.ErrDeadlineExceeded
+		case <-timer.C:
 		}
-		if timer != nil {
-			timer.Stop()
+		timer.Stop()
+	}
+}
+
+// take copies what has arrived, or says how long to wait for the next thing to
+// happen; below zero means for good. The lock is held.
+func (s *stream) take(b []byte) (n int, wait time.Duration, err error) {
+	now := time.Now()
+	wait = -1
+	switch {
+	case s.rclosed:
+		return 0, 0, net.ErrClosed
+	case s.held:
+	case len(s.buf) > 0:
+		if wait = s.buf[0].at.Sub(now); wait > 0 {
+			break
+		}
+		n = copy(b, s.buf[0].data)
+		if s.buf[0].data = s.buf[0].data[n:]; len(s.buf[0].data) == 0 {
+			s.buf = s.buf[1:]
+		}
+		return n, 0, nil
+	case s.wclosed:
+		if wait = s.arrival.Sub(now); wait <= 0 {
+			return 0, 0, io.EOF
 		}
 	}
+	if s.deadline.IsZero() {
+		return 0, wait, nil
+	}
+	left := s.deadline.Sub(now)
+	if left <= 0 {
+		return 0, 0, os.ErrDeadlineExceeded
+	}
+	if wait < 0 || left < wait {
+		wait = left
+	}
+	return 0, wait, nil
 }

@@ -14,6 +14,7 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Net is a set of hosts that reach each other. Create it with [New].
@@ -24,6 +25,7 @@ type Net struct {
 	cut       map[[2]string]bool
 	isolated  map[string]bool
 	change    chan struct{} // closed and replaced when a link changes
+	delay     func(from, to string) time.Duration
 }
 
 // New returns a network without hosts.
@@ -99,10 +101,33 @@ func (n *Net) pair(from, to string) (a, b *Conn) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.conns[a], n.conns[b] = struct{}{}, struct{}{}
+	ab.slow(n.delayOf(from, to))
+	ba.slow(n.delayOf(to, from))
 	held := n.parted(from, to)
 	ab.hold(held)
 	ba.hold(held)
 	return a, b
+}
+
+// Delay has everything that is sent from now on, over new connections and those
+// that exist, take as long as f says; f may be called from any goroutine. What
+// is sent over one connection stays in order. Nil means no delay.
+func (n *Net) Delay(f func(from, to string) time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.delay = f
+	for c := range n.conns {
+		c.out.slow(n.delayOf(c.local, c.remote))
+	}
+}
+
+// delayOf is called with the lock held.
+func (n *Net) delayOf(from, to string) func() time.Duration {
+	f := n.delay
+	if f == nil || from == to {
+		return nil
+	}
+	return func() time.Duration { return f(from, to) }
 }
 
 // Isolate cuts host off from every other host, present and future.

@@ -59,3 +59,32 @@ func TestCutHoldsAndHealDelivers(t *testing.T) {
 		}
 	})
 }
+
+func TestDelayKeepsOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := New()
+		ln, err := n.Listen("b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := n.Dialer("a")(t.Context(), "b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		delay := 100 * time.Millisecond
+		n.Delay(func(from, to string) time.Duration { return delay })
+		start := time.Now()
+		_, _ = c.Write([]byte("one"))
+		delay = time.Millisecond // the second must not overtake
+		_, _ = c.Write([]byte("two"))
+		_ = c.Close()
+		got, err := io.ReadAll(s)
+		if string(got) != "onetwo" || err != nil || time.Since(start) != 100*time.Millisecond {
+			t.Errorf("%q, %v after %s", got, err, time.Since(start))
+		}
+	})
+}
