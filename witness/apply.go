@@ -31,6 +31,7 @@ type applier struct {
 	e      Entry
 	res    Result
 	events []Event
+	extra  []byte // what the digest has to see beyond the key space and the events
 }
 
 func (a *applier) dispatch() {
@@ -48,6 +49,8 @@ func (a *applier) dispatch() {
 		a.leaseRevoke(c)
 	case LeaseExpire:
 		a.leaseExpire(c)
+	case LeaseCheckpoint:
+		a.checkpoint(c)
 	case Compact:
 		next, err := a.s.KV.Compact(c.Rev)
 		if err != nil {
@@ -166,6 +169,7 @@ func (a *applier) mix(digest uint64) uint64 {
 	put(4, uint64(a.s.Now))
 	put(5, a.s.DNSIndex)
 	_, _ = h.Write(buf[:])
+	_, _ = h.Write(a.extra)
 	for i := range a.events {
 		_, _ = h.Write([]byte(a.events[i].Text))
 	}

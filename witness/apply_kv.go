@@ -160,7 +160,7 @@ func (a *applier) endLease(lease *kv.Lease, cause string) {
 	if err != nil {
 		panic(fmt.Sprintf("witness: revoke of live lease %d: %v", lease.ID, err))
 	}
-	a.s.born = a.s.born.Delete(lease.ID)
+	a.forgetLease(lease.ID)
 	a.commit(next, evs, Release{Grade: GradeUnguarded, Reason: cause})
 }
 
@@ -191,6 +191,7 @@ func (a *applier) startGuard(old *Cluster, cause string) {
 		panic(fmt.Sprintf("witness: kill of holder lease %d: %v", old.HolderLease, err))
 	}
 	a.s.KV = next
+	a.s.rests = a.s.rests.Delete(old.HolderLease) // should it live again, then with its full time
 	c := *old
 	c.Guard = &Guard{Since: a.s.Now, Index: a.e.Index, Cause: cause, Host: c.HolderHost}
 	text := fmt.Sprintf("the lease of %s died (%s); its leader key stays until %s is proven off", c.Holder, cause, c.HolderHost)
@@ -215,7 +216,7 @@ func (a *applier) release(name string, how Release) {
 		if err != nil {
 			continue // the lease is gone already; its keys are deleted below
 		}
-		a.s.born = a.s.born.Delete(id)
+		a.forgetLease(id)
 		a.commit(next, evs, how)
 	}
 	for _, rest := range []string{"leader", "members/" + c.Holder} {

@@ -60,6 +60,14 @@ type (
 		Term   uint64   `json:"term"`
 		Epochs []uint64 `json:"epochs,omitempty"`
 	}
+	// LeaseCheckpoint records how long leases have left that were not renewed for
+	// a while, so that a change of leader does not give them their full time
+	// again. What it says is void when Term is not the term of its entry, except
+	// that marks may be taken back in any term. See docs/consensus.md.
+	LeaseCheckpoint struct {
+		Rests []LeaseRest `json:"rests"`
+		Term  uint64      `json:"term"`
+	}
 	// Compact drops key history below Rev.
 	Compact struct {
 		Rev int64 `json:"rev"`
@@ -98,33 +106,35 @@ type (
 	Touch struct{}
 )
 
-func (Bootstrap) kind() string   { return "bootstrap" }
-func (Txn) kind() string         { return "txn" }
-func (LeaseGrant) kind() string  { return "lease-grant" }
-func (LeaseRevoke) kind() string { return "lease-revoke" }
-func (LeaseExpire) kind() string { return "lease-expire" }
-func (Compact) kind() string     { return "compact" }
-func (Configure) kind() string   { return "configure" }
-func (Observe) kind() string     { return "observe" }
-func (RequestCmd) kind() string  { return "request" }
-func (PlanCmd) kind() string     { return "plan" }
-func (Finished) kind() string    { return "finished" }
-func (Touch) kind() string       { return "touch" }
+func (Bootstrap) kind() string       { return "bootstrap" }
+func (Txn) kind() string             { return "txn" }
+func (LeaseGrant) kind() string      { return "lease-grant" }
+func (LeaseRevoke) kind() string     { return "lease-revoke" }
+func (LeaseExpire) kind() string     { return "lease-expire" }
+func (LeaseCheckpoint) kind() string { return "lease-checkpoint" }
+func (Compact) kind() string         { return "compact" }
+func (Configure) kind() string       { return "configure" }
+func (Observe) kind() string         { return "observe" }
+func (RequestCmd) kind() string      { return "request" }
+func (PlanCmd) kind() string         { return "plan" }
+func (Finished) kind() string        { return "finished" }
+func (Touch) kind() string           { return "touch" }
 
 // kinds decodes each kind of command.
 var kinds = map[string]func([]byte) (Command, error){
-	"bootstrap":    decodeAs[Bootstrap],
-	"txn":          decodeAs[Txn],
-	"lease-grant":  decodeAs[LeaseGrant],
-	"lease-revoke": decodeAs[LeaseRevoke],
-	"lease-expire": decodeAs[LeaseExpire],
-	"compact":      decodeAs[Compact],
-	"configure":    decodeAs[Configure],
-	"observe":      decodeAs[Observe],
-	"request":      decodeAs[RequestCmd],
-	"plan":         decodeAs[PlanCmd],
-	"finished":     decodeAs[Finished],
-	"touch":        decodeAs[Touch],
+	"bootstrap":        decodeAs[Bootstrap],
+	"txn":              decodeAs[Txn],
+	"lease-grant":      decodeAs[LeaseGrant],
+	"lease-revoke":     decodeAs[LeaseRevoke],
+	"lease-expire":     decodeAs[LeaseExpire],
+	"lease-checkpoint": decodeAs[LeaseCheckpoint],
+	"compact":          decodeAs[Compact],
+	"configure":        decodeAs[Configure],
+	"observe":          decodeAs[Observe],
+	"request":          decodeAs[RequestCmd],
+	"plan":             decodeAs[PlanCmd],
+	"finished":         decodeAs[Finished],
+	"touch":            decodeAs[Touch],
 }
 
 func decodeAs[C Command](raw []byte) (Command, error) {

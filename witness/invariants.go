@@ -64,6 +64,11 @@ func Violations(prev, next *State) []string {
 		}
 		out = append(out, clusterFaults(next, c)...)
 	}
+	for id := range next.rests.All() {
+		if _, ok := next.LeaseRest(id); !ok {
+			out = append(out, fmt.Sprintf("lease %d is gone, dead or another one, but the time it has left is kept", id))
+		}
+	}
 	if next.Now < prev.Now {
 		out = append(out, "cluster time runs backwards")
 	}

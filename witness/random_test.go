@@ -98,6 +98,14 @@ func (g *nonsense) command() witness.Command {
 		return witness.LeaseRevoke{ID: g.lease()}
 	case 5, 6:
 		return witness.LeaseExpire{IDs: []int64{g.lease(), g.lease()}, Term: 1 + uint64(g.rng.IntN(4))}
+	case 15, 16:
+		id := g.lease()
+		lease, _ := g.s.KV.Lease(id)
+		rest := witness.LeaseRest{ID: id, Epoch: uint64(g.rng.IntN(9)), Rest: int64(g.rng.IntN(70000)) - 9000}
+		if lease != nil && g.rng.IntN(4) > 0 {
+			rest.Epoch = lease.Epoch
+		}
+		return witness.LeaseCheckpoint{Rests: []witness.LeaseRest{rest, {ID: g.lease(), Epoch: 1}}, Term: 1 + uint64(g.rng.IntN(4))}
 	case 7:
 		return witness.Observe{Witness: pick(g, "w1", "w2", "w3"), Items: []witness.Observation{{
 			Host: g.host(), Cluster: g.cluster(), Kind: pick(g, "reach", "session", "renewal"), Down: g.rng.IntN(3) > 0,

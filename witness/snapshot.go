@@ -31,6 +31,7 @@ type snapshot struct {
 	Requests  []*Request     `json:"requests,omitempty"`
 	Events    []*Event       `json:"events,omitempty"`
 	Born      []leaseBirth   `json:"born,omitempty"`
+	Rests     []LeaseRest    `json:"rests,omitempty"`
 	Retired   []retiredEpoch `json:"retired,omitempty"`
 	KV        *kv.Store      `json:"kv"`
 }
@@ -53,7 +54,7 @@ func (s *State) Marshal() ([]byte, error) {
 		Format: snapshotFormat, Index: s.Index, Term: s.Term, Now: s.Now, Wall: s.Wall, ClusterID: s.ClusterID,
 		Digest: s.digest, EventSeq: s.eventSeq, ConfigVer: s.ConfigVersion, DNSIndex: s.DNSIndex, Config: s.Config,
 		Clusters: values(s.clusters.All()), Hosts: values(s.hosts.All()), Actions: values(s.actions.All()),
-		Requests: values(s.requests.All()), Events: values(s.events.All()), KV: s.KV,
+		Requests: values(s.requests.All()), Events: values(s.events.All()), Rests: values(s.rests.All()), KV: s.KV,
 	}
 	for id, index := range s.born.All() {
 		snap.Born = append(snap.Born, leaseBirth{id, index})
@@ -141,6 +142,9 @@ func (s *State) restore(snap *snapshot) error {
 	}
 	for _, b := range snap.Born {
 		s.born = s.born.Set(b.ID, b.Index)
+	}
+	for _, r := range snap.Rests {
+		s.rests = s.rests.Set(r.ID, r)
 	}
 	for _, r := range snap.Retired {
 		s.retired = s.retired.Set(r.Name, r.Epoch)

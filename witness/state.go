@@ -30,6 +30,7 @@ type State struct {
 	idem     kv.Map[string, uint64]   // idempotency key → request
 	events   kv.Map[uint64, *Event]   // by sequence, the latest ones
 	born     kv.Map[int64, uint64]    // lease → index of its grant
+	rests    kv.Map[int64, LeaseRest] // leases that nobody renewed for a while
 	bind     map[string]string        // key prefix → cluster; replaced, never changed
 	hostSpec map[string]*Host         // replaced, never changed
 	hostAddr map[string]string        // address → host; replaced, never changed
