@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"quorate/witness/etcdapi"
 )
 
 // Config is what one witness needs to know of itself. Everything that holds
@@ -24,7 +27,7 @@ type Config struct {
 	Join    bool              `yaml:"join"` // wait to be added by `witnessctl member add`
 	Peers   map[string]string `yaml:"peers"`
 	Peer    PeerConfig        `yaml:"peer"`
-	Etcd    ListenConfig      `yaml:"etcd"`
+	Etcd    EtcdConfig        `yaml:"etcd"`
 	DNS     ListenConfig      `yaml:"dns"`
 	HTTP    ListenConfig      `yaml:"http"`
 	Probe   ProbeConfig       `yaml:"probe"`
@@ -43,6 +46,32 @@ type PeerConfig struct {
 type ListenConfig struct {
 	Listen    string `yaml:"listen"`    // host:port; empty turns the service off
 	Advertise string `yaml:"advertise"` // URL that clients are told; default http://listen
+}
+
+// EtcdConfig is the port of the etcd API.
+type EtcdConfig struct {
+	ListenConfig `yaml:",inline"`
+	TLS          *TLSConfig `yaml:"tls"`  // nil = plain text
+	Auth         string     `yaml:"auth"` // access file; empty = everybody may do everything
+
+	tls    *tls.Config
+	access *etcdapi.Access
+}
+
+// load reads the files that the section names.
+func (e *EtcdConfig) load() error {
+	var faults []error
+	if e.TLS != nil {
+		var err error
+		e.tls, err = e.TLS.load()
+		faults = append(faults, err)
+	}
+	if e.Auth != "" {
+		var err error
+		e.access, err = loadAccess(e.Auth)
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
 }
 
 // ProbeConfig is how hosts are looked at.
@@ -76,14 +105,25 @@ func LoadConfig(path string) (*Config, error) {
 	if err := dec.Decode(cfg); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if cfg.Data != "" && !filepath.IsAbs(cfg.Data) {
-		cfg.Data = filepath.Join(filepath.Dir(path), cfg.Data)
+	for _, name := range cfg.paths() {
+		if *name != "" && !filepath.IsAbs(*name) {
+			*name = filepath.Join(filepath.Dir(path), *name)
+		}
 	}
 	cfg.setDefaults()
-	if err := cfg.Validate(); err != nil {
+	if err := errors.Join(cfg.Validate(), cfg.Etcd.load()); err != nil {
 		return nil, fmt.Errorf("%s:\n%w", path, err)
 	}
 	return cfg, nil
+}
+
+// paths are the settings that name files, relative to the configuration.
+func (c *Config) paths() []*string {
+	out := []*string{&c.Data, &c.Etcd.Auth}
+	if t := c.Etcd.TLS; t != nil {
+		out = append(out, &t.Cert, &t.Key, &t.ClientCA)
+	}
+	return out
 }
 
 func (c *Config) setDefaults() {
@@ -97,7 +137,11 @@ func (c *Config) setDefaults() {
 		c.Timing.Election = c.Timing.Heartbeat
 	}
 	if c.Etcd.Advertise == "" && c.Etcd.Listen != "" {
-		c.Etcd.Advertise = "http://" + c.Etcd.Listen
+		scheme := "http://"
+		if c.Etcd.TLS != nil {
+			scheme = "https://"
+		}
+		c.Etcd.Advertise = scheme + c.Etcd.Listen
 	}
 	if c.HTTP.Advertise == "" && c.HTTP.Listen != "" {
 		c.HTTP.Advertise = "http://" + c.HTTP.Listen
@@ -138,6 +182,9 @@ func (c *Config) Validate() error {
 		if url != "" && !strings.HasPrefix(url, "http://") && !strings.HasPrefix(url, "https://") {
 			add("%s: %q is not a URL", name, url)
 		}
+	}
+	if c.Etcd.TLS != nil && strings.HasPrefix(c.Etcd.Advertise, "http://") {
+		add("etcd.advertise: %q is plain text but the port speaks TLS, and Patroni follows what it is told", c.Etcd.Advertise)
 	}
 	return errors.Join(faults...)
 }

@@ -42,7 +42,7 @@ witnesses did and when. It exits with 0 only if the outcome is right.`,
 func demoConfig(n demo.Node) Config {
 	cfg := Config{
 		Node: n.Name, Site: n.Site, Data: n.Data, Peers: n.Peers,
-		Peer: PeerConfig{Listen: n.Peer}, Etcd: ListenConfig{Listen: n.Etcd},
+		Peer: PeerConfig{Listen: n.Peer}, Etcd: EtcdConfig{ListenConfig: ListenConfig{Listen: n.Etcd}},
 		HTTP: ListenConfig{Listen: n.HTTP}, DNS: ListenConfig{Listen: n.DNS},
 		Timing: TimingConfig{Heartbeat: 300 * time.Millisecond},
 	}

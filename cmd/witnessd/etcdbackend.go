@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"quorate/witness"
 	"quorate/witness/etcdapi"
@@ -18,34 +19,16 @@ type etcdBackend struct{ *backend }
 
 var _ etcdapi.Backend = (*etcdBackend)(nil)
 
-// quotaBytes bounds the key space with its history.
-const quotaBytes = 64 << 20
-
 func (e *etcdBackend) Store() *kv.Store { return e.State().KV }
 
 func (e *etcdBackend) Barrier(ctx context.Context) error { return etcdError(e.backend.Barrier(ctx)) }
 
 func (e *etcdBackend) Txn(ctx context.Context, t kv.TxnRequest) (kv.TxnResult, error) {
-	if e.State().KV.Size() > quotaBytes && writes(&t) {
-		return kv.TxnResult{}, kv.ErrNoSpace
-	}
 	res, err := e.propose(ctx, witness.Txn{Req: t})
 	if err != nil {
 		return kv.TxnResult{}, err
 	}
 	return *res.Txn, nil
-}
-
-// writes says whether a transaction can make the key space larger.
-func writes(t *kv.TxnRequest) bool {
-	for _, ops := range [][]kv.Op{t.Success, t.Failure} {
-		for i := range ops {
-			if ops[i].Put != nil || ops[i].Txn != nil && writes(ops[i].Txn) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 func (e *etcdBackend) Compact(ctx context.Context, rev int64) error {
@@ -91,6 +74,34 @@ func (e *etcdBackend) TimeToLive(ctx context.Context, id int64) (int64, error) {
 		return 0, kv.ErrLeaseNotFound
 	}
 	return left, etcdError(err)
+}
+
+// MoveLeader hands leadership to the witness with that id.
+func (e *etcdBackend) MoveLeader(ctx context.Context, id uint64) error {
+	name := ""
+	for _, m := range e.Node.Members() {
+		if m.ID == id {
+			name = m.Name
+		}
+	}
+	if name == "" {
+		return fmt.Errorf("no witness has the id %x: it was removed meanwhile", id)
+	}
+	if err := e.TransferLeadership(ctx, name); err != nil {
+		return etcdError(err)
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, leader := e.Leader(); leader == id {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 func (e *etcdBackend) Identity() etcdapi.Identity {

@@ -38,7 +38,10 @@ func listen(cfg Config, b *backend, log *slog.Logger, reg *prometheus.Registry) 
 			return nil, err
 		}
 		f.etcdAddr = l.Addr().String()
-		f.etcd = &etcdapi.Server{Listener: l, Backend: &etcdBackend{b}, Log: log}
+		f.etcd = &etcdapi.Server{Listener: l, Backend: &etcdBackend{b}, Log: log, TLS: cfg.Etcd.tls, Access: cfg.Etcd.access}
+		if cfg.Etcd.access != nil && cfg.Etcd.tls == nil {
+			log.Warn("the etcd API asks for passwords but has no TLS: whoever sees the network can read them", "addr", f.etcdAddr)
+		}
 	}
 	source := &dnsSource{node: b, log: log}
 	if cfg.DNS.Listen != "" {

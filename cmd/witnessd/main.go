@@ -49,7 +49,7 @@ the votes of databases, power off whoever lost, and answer DNS for whoever won.`
 		},
 	}
 	root.Flags().StringVarP(&path, "config", "c", "", "node configuration (YAML)")
-	root.AddCommand(demoCommand())
+	root.AddCommand(demoCommand(), hashCommand())
 	return root
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -12,11 +13,16 @@ import (
 
 // api is what the services share.
 type api struct {
-	backend  Backend
-	leader   *leaderWatch
-	log      *slog.Logger
-	timeout  time.Duration // of one request
-	progress time.Duration // between progress notifications of a quiet watch
+	backend Backend
+	leader  *leaderWatch
+	log     *slog.Logger
+	limits  Limits
+
+	authority *authority    // nil = everybody may do everything
+	timeout   time.Duration // of one request
+	progress  time.Duration // between progress notifications of a quiet watch
+
+	watchCount atomic.Int64 // of all streams
 
 	stopping <-chan struct{} // closed when streams must end
 	readers  sync.WaitGroup  // goroutines that read client streams
@@ -49,6 +55,11 @@ func (a *api) before(ctx context.Context, serializable bool) error {
 	}
 	return nil
 }
+
+// full says that the quota is used up: only what makes the key space smaller is
+// served, and the alarm is on. Since the size is part of the replicated state, all
+// nodes agree on it, and the alarm goes off by itself when there is room again.
+func (a *api) full() bool { return a.backend.Store().Size() > a.limits.QuotaBytes }
 
 // gatewayNetwork is the network name of the in-memory connection between the JSON
 // gateway and the gRPC server.

@@ -26,7 +26,7 @@ type Backend interface {
 
 	// Txn runs a transaction on the replicated state and returns after it is applied
 	// on this node. The request is valid within kv.DefaultLimits.
-	// Errors: those of kv.Store.Txn, kv.ErrNoSpace, ErrGuarded.
+	// Errors: those of kv.Store.Txn, ErrGuarded.
 	Txn(ctx context.Context, t kv.TxnRequest) (kv.TxnResult, error)
 	// Compact forgets history, see kv.Store.Compact.
 	Compact(ctx context.Context, rev int64) error
@@ -43,6 +43,10 @@ type Backend interface {
 	// TimeToLive returns the remaining seconds of a lease, at least 0.
 	// Errors: kv.ErrLeaseNotFound.
 	TimeToLive(ctx context.Context, id int64) (remaining int64, err error)
+
+	// MoveLeader makes the member with that id, one of Members, the leader, and
+	// returns when this node knows it as such.
+	MoveLeader(ctx context.Context, id uint64) error
 
 	// Identity returns who this node is. It never changes.
 	Identity() Identity

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"go.etcd.io/etcd/api/v3/etcdserverpb/gw"
@@ -75,6 +76,11 @@ func newGateway(ctx context.Context, link *bufconn.Listener) (http.Handler, *grp
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, newMarshaler()),
 		runtime.WithErrorHandler(writeError),
 		runtime.WithStreamErrorHandler(streamError),
+		runtime.WithMetadata(certifiedNameOf),
+		runtime.WithIncomingHeaderMatcher(func(header string) (string, bool) {
+			name, pass := runtime.DefaultHeaderMatcher(header)
+			return name, pass && !strings.EqualFold(name, certifiedNameField)
+		}),
 	)
 	for _, register := range []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
 		gw.RegisterKVHandler, gw.RegisterWatchHandler, gw.RegisterLeaseHandler,

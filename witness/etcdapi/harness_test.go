@@ -30,6 +30,12 @@ type backend struct {
 	refusal    error                  // of the guarded key, nil = ErrGuarded
 	stuck      atomic.Bool            // writes hang until the caller gives up
 	txns       atomic.Int64
+	moved      atomic.Uint64 // member that was made the leader
+}
+
+func (b *backend) MoveLeader(_ context.Context, id uint64) error {
+	b.moved.Store(id)
+	return nil
 }
 
 func (b *backend) Status() etcdapi.Status {

@@ -1,12 +1,19 @@
 package etcdapi
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strings"
+	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // watchPath is the one request of the gateway that may take for ever.
@@ -17,15 +24,21 @@ const maxBodyBytes = 3 << 20
 
 // split sends gRPC to the gRPC server and everything else to the HTTP handlers. The
 // protocol version alone does not tell: curl speaks HTTP/2 to the gateway over TLS.
-func (s *Server) split(rpc *grpc.Server, plain http.Handler) http.Handler {
+func (s *Server) split(a *api, rpc *grpc.Server, plain http.Handler) http.Handler {
 	watching := s.sessions.watching(rpc)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(inner http.ResponseWriter, r *http.Request) {
+		w := newPatientWriter(inner, a.limits.Patience)
+		defer w.expired.Stop()
 		switch {
 		case r.ProtoMajor != 2 || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
 			plain.ServeHTTP(w, r)
 		case r.URL.Path == "/etcdserverpb.Watch/Watch":
 			watching.ServeHTTP(w, r)
+		case r.URL.Path == "/etcdserverpb.Lease/LeaseKeepAlive":
+			rpc.ServeHTTP(w, r)
 		default:
+			// The request of a unary call must come at once. The deadline is the stream's own.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.limits.BodyTime))
 			rpc.ServeHTTP(w, r)
 		}
 	})
@@ -45,7 +58,12 @@ func (s *Server) routes(a *api, gateway http.Handler) http.Handler {
 		if r.URL.Path != watchPath {
 			r = r.WithContext(ctx) // one limit for waiting and answering
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+		body, err := a.readBody(w, r)
+		if err != nil {
+			writeError(ctx, nil, nil, w, r, err)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		gateway.ServeHTTP(w, r)
 	})
 	mux.Handle("/v3/", v3)
@@ -61,6 +79,25 @@ func (s *Server) routes(a *api, gateway http.Handler) http.Handler {
 		writeText(w, http.StatusOK, "ok\n")
 	})
 	return mux
+}
+
+// readBody reads a whole body, which must come within the limits. A watch goes on
+// reading its connection for hours afterwards, so the deadline is taken back.
+func (a *api) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(a.limits.BodyTime)) // supported by both protocols
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, rpctypes.ErrGRPCRequestTooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		panic(http.ErrAbortHandler) // whoever sends this slowly waits for no answer
+	case err != nil:
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	_ = rc.SetReadDeadline(time.Time{})
+	return body, nil
 }
 
 // version answers Patroni's first question, which is a GET with a body.

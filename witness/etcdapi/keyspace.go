@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -90,6 +91,9 @@ func (k *keyspace) write(ctx context.Context, t kv.TxnRequest) (kv.TxnResult, er
 	if err := t.Validate(kv.DefaultLimits); err != nil {
 		return kv.TxnResult{}, toStatus(err)
 	}
+	if k.full() && puts(&t) {
+		return kv.TxnResult{}, rpctypes.ErrGRPCNoSpace
+	}
 	ctx, cancel := k.limit(ctx)
 	defer cancel()
 	if err := k.leader.wait(ctx); err != nil {
@@ -103,6 +107,18 @@ func (k *keyspace) write(ctx context.Context, t kv.TxnRequest) (kv.TxnResult, er
 		return kv.TxnResult{}, toStatus(err)
 	}
 	return res, nil
+}
+
+// puts says whether a transaction can make the key space larger.
+func puts(t *kv.TxnRequest) bool {
+	for _, list := range [2][]kv.Op{t.Success, t.Failure} {
+		for i := range list {
+			if list[i].Put != nil || list[i].Txn != nil && puts(list[i].Txn) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // errDeadLease refuses a put with a lease that is dead while its keys wait for a

@@ -19,6 +19,9 @@ type leases struct {
 }
 
 func (l *leases) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
+	if l.full() {
+		return nil, rpctypes.ErrGRPCNoSpace
+	}
 	ctx, cancel := l.limit(ctx)
 	defer cancel()
 	if err := l.leader.wait(ctx); err != nil {
@@ -74,6 +77,9 @@ func (l *leases) LeaseKeepAlive(stream grpc.BidiStreamingServer[pb.LeaseKeepAliv
 // gRPC clients an error would end the renewals of all leases on the stream, and
 // TTL 0 says what is meant.
 func (l *leases) renew(ctx context.Context, id int64) (*pb.LeaseKeepAliveResponse, error) {
+	if err := l.mayRenew(ctx, id); err != nil {
+		return nil, err
+	}
 	ctx, cancel := l.limit(ctx)
 	defer cancel()
 	if err := l.leader.wait(ctx); err != nil {

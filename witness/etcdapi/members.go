@@ -2,11 +2,17 @@ package etcdapi
 
 import (
 	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"quorate/witness/kv"
 )
 
 // Version is the etcd version that the API claims. Patroni parses it as integers
@@ -37,24 +43,53 @@ type maintenance struct {
 	*api
 }
 
-// Alarm has none to list. There is no alarm to disarm either, so that succeeds.
+// Alarm shows NOSPACE while the quota is used up. It goes off by itself when there is
+// room again, so an order to disarm has nothing to do: it fails while there is none.
 func (m *maintenance) Alarm(_ context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
-	if r.Action == pb.AlarmRequest_ACTIVATE {
+	store := m.backend.Store()
+	res := &pb.AlarmResponse{Header: m.header(store.Revision())}
+	switch r.Action {
+	case pb.AlarmRequest_GET:
+		if m.full() && (r.Alarm == pb.AlarmType_NONE || r.Alarm == pb.AlarmType_NOSPACE) {
+			res.Alarms = []*pb.AlarmMember{{MemberID: m.backend.Identity().MemberID, Alarm: pb.AlarmType_NOSPACE}}
+		}
+	case pb.AlarmRequest_DEACTIVATE:
+		if m.full() && r.Alarm == pb.AlarmType_NOSPACE {
+			return nil, status.Errorf(codes.FailedPrecondition,
+				"quorate: %d bytes are in use, %d are allowed: delete keys, then compact history; the alarm goes off by itself",
+				store.Size(), m.limits.QuotaBytes)
+		}
+	default:
 		return nil, status.Error(codes.Unimplemented, "quorate: alarms cannot be raised by hand")
 	}
-	return &pb.AlarmResponse{Header: m.header(m.backend.Store().Revision())}, nil
+	return res, nil
 }
 
 func (m *maintenance) Status(context.Context, *pb.StatusRequest) (*pb.StatusResponse, error) {
 	st, store := m.backend.Status(), m.backend.Store()
 	res := &pb.StatusResponse{
-		Header: m.header(store.Revision()), Version: Version, DbSize: store.Size(), DbSizeInUse: store.Size(),
+		Header: m.header(store.Revision()), Version: Version, DbSize: store.Size(), DbSizeInUse: store.Size(), DbSizeQuota: m.limits.QuotaBytes,
 		Leader: st.LeaderID, RaftIndex: st.AppliedIndex, RaftAppliedIndex: st.AppliedIndex, RaftTerm: st.Term,
 	}
 	if !st.HasLeader {
-		res.Errors = []string{rpctypes.ErrorDesc(rpctypes.ErrGRPCNoLeader)}
+		res.Errors = append(res.Errors, rpctypes.ErrorDesc(rpctypes.ErrGRPCNoLeader))
+	}
+	if m.full() {
+		res.Errors = append(res.Errors, fmt.Sprintf("memberID:%d alarm:NOSPACE", m.backend.Identity().MemberID))
 	}
 	return res, nil
+}
+
+// MoveLeader hands leadership to another member. Unlike etcd, any member takes the
+// order, not only the leader.
+func (m *maintenance) MoveLeader(ctx context.Context, r *pb.MoveLeaderRequest) (*pb.MoveLeaderResponse, error) {
+	if !slices.ContainsFunc(m.backend.Members(), func(n Member) bool { return n.ID == r.TargetID }) {
+		return nil, rpctypes.ErrGRPCBadLeaderTransferee
+	}
+	if err := m.backend.MoveLeader(ctx, r.TargetID); err != nil {
+		return nil, toStatus(err)
+	}
+	return &pb.MoveLeaderResponse{Header: m.header(m.backend.Store().Revision())}, nil
 }
 
 // Defragment has nothing to do: the state is in memory.
@@ -62,33 +97,31 @@ func (m *maintenance) Defragment(context.Context, *pb.DefragmentRequest) (*pb.De
 	return &pb.DefragmentResponse{Header: m.header(m.backend.Store().Revision())}, nil
 }
 
-// HashKV shows the digest of the current revision, which is equal on all nodes that
-// have the same one. Digests of the past are not kept.
+// HashKV is a checksum over all keys as they were at a revision. It is equal on all
+// nodes that have reached that revision and have not compacted it. Its cost is in
+// proportion to the keys and to the changes since.
 func (m *maintenance) HashKV(_ context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
 	store := m.backend.Store()
-	if r.Revision > store.Revision() {
-		return nil, rpctypes.ErrGRPCFutureRev
+	rev := r.Revision
+	if rev <= 0 {
+		rev = store.Revision()
 	}
-	if r.Revision > 0 && r.Revision < store.Revision() {
-		return nil, status.Errorf(codes.Unimplemented, "quorate: only the hash of the current revision %d is known", store.Revision())
+	all := []byte{0}
+	res, err := store.Range(kv.RangeRequest{Key: all, RangeEnd: all, Revision: rev})
+	if err != nil {
+		return nil, toStatus(err)
 	}
-	d := store.Digest()
+	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	var numbers [6 * 8]byte
+	for _, k := range res.KVs {
+		for i, n := range [...]int64{int64(len(k.Key)), int64(len(k.Value)), k.CreateRevision, k.ModRevision, k.Version, k.Lease} {
+			binary.LittleEndian.PutUint64(numbers[8*i:], uint64(n))
+		}
+		for _, part := range [...][]byte{numbers[:], k.Key, k.Value} {
+			_, _ = sum.Write(part) // it never fails
+		}
+	}
 	return &pb.HashKVResponse{
-		Header: m.header(store.Revision()), Hash: uint32(d ^ d>>32), CompactRevision: store.CompactRevision(), HashRevision: store.Revision(),
+		Header: m.header(store.Revision()), Hash: sum.Sum32(), CompactRevision: store.CompactRevision(), HashRevision: rev,
 	}, nil
-}
-
-// authentication says that there is none; clients that are configured with a
-// password (Patroni, vip-manager) go on without it.
-type authentication struct {
-	pb.UnimplementedAuthServer
-	*api
-}
-
-func (a *authentication) Authenticate(context.Context, *pb.AuthenticateRequest) (*pb.AuthenticateResponse, error) {
-	return nil, rpctypes.ErrGRPCAuthNotEnabled
-}
-
-func (a *authentication) AuthStatus(context.Context, *pb.AuthStatusRequest) (*pb.AuthStatusResponse, error) {
-	return &pb.AuthStatusResponse{Header: a.header(a.backend.Store().Revision())}, nil
 }

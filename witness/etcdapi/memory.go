@@ -167,6 +167,9 @@ func (m *Memory) TimeToLive(_ context.Context, id int64) (int64, error) {
 	return max(0, int64(time.Until(at)/time.Second)), nil
 }
 
+// MoveLeader implements Backend: the only member leads already.
+func (m *Memory) MoveLeader(context.Context, uint64) error { return nil }
+
 // Identity implements Backend.
 func (m *Memory) Identity() Identity { return Identity{ClusterID: 1, MemberID: m.self.ID} }
 

@@ -39,6 +39,11 @@ type Server struct {
 	// Timeout bounds one request, an election included; default 2 s. Patroni with
 	// two nodes gives each 2.5 s.
 	Timeout time.Duration
+	// Access says who may do what; nil = everybody everything. TLS must ask for client
+	// certificates if users are to be known by them.
+	Access *Access
+	// Limits bound what clients can make this node hold.
+	Limits Limits
 	// ProgressInterval is the time between progress notifications to quiet watches
 	// that asked for them; default 10 min as in etcd.
 	ProgressInterval time.Duration
@@ -58,8 +63,13 @@ func (s *Server) SessionsChanged() <-chan struct{} { return s.sessions.wake() }
 func (s *Server) Run(ctx context.Context) error {
 	stopping := make(chan struct{})
 	a := &api{
+		limits:  s.Limits.withDefaults(),
 		backend: s.Backend, leader: newLeaderWatch(s.Backend), log: s.Log, stopping: stopping,
 		timeout: cmp.Or(s.Timeout, defaultTimeout), progress: cmp.Or(s.ProgressInterval, defaultProgress),
+	}
+	var err error
+	if a.authority, err = newAuthority(s.Access); err != nil {
+		return err
 	}
 	rpc := newRPC(a)
 	link := bufconn.Listen(1 << 20)
@@ -68,12 +78,12 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("etcd API: building the JSON gateway: %w", err)
 	}
 	web := &http.Server{
-		Handler:           s.split(rpc, s.routes(a, gateway)),
+		Handler:           s.split(a, rpc, s.routes(a, gateway)),
 		TLSConfig:         s.TLS.Clone(),
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       5 * time.Minute, // longer than Patroni's loop_wait
 		Protocols:         new(http.Protocols),
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 4096},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: streamsPerConn},
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug), // faults of clients
 	}
 	web.Protocols.SetHTTP1(true)
@@ -109,7 +119,7 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 func (s *Server) serve(web *http.Server) error {
-	l := &countingListener{Listener: s.Listener, sessions: &s.sessions}
+	l := &countingListener{Listener: s.Listener, sessions: &s.sessions, limits: s.Limits.withDefaults(), log: s.Log}
 	s.Log.Info("etcd API is served", "addr", l.Addr().String(), "tls", s.TLS != nil)
 	var err error
 	if s.TLS != nil {
@@ -128,11 +138,11 @@ func newRPC(a *api) *grpc.Server {
 	rpc := grpc.NewServer(
 		grpc.MaxRecvMsgSize(recvBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
-		grpc.MaxConcurrentStreams(math.MaxUint32),
+		grpc.MaxConcurrentStreams(math.MaxUint32), // of the gateway; the HTTP server counts the others
 		// grpc-go's default of 5 min makes etcd clients fail with "too_many_pings".
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-		grpc.UnaryInterceptor(a.leader.unary),
-		grpc.StreamInterceptor(a.leader.stream),
+		grpc.ChainUnaryInterceptor(a.leader.unary, a.unary),
+		grpc.ChainStreamInterceptor(a.leader.stream, a.stream),
 	)
 	pb.RegisterKVServer(rpc, &keyspace{api: a})
 	pb.RegisterWatchServer(rpc, &watches{api: a})

@@ -1,6 +1,7 @@
 package etcdapi
 
 import (
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -21,6 +22,7 @@ type SessionInfo struct {
 type sessions struct {
 	mu      sync.Mutex
 	hosts   map[netip.Addr]SessionInfo
+	conns   int
 	changed chan struct{}
 }
 
@@ -44,9 +46,26 @@ func (s *sessions) wake() <-chan struct{} {
 	return s.changed
 }
 
+// admit counts a new connection, or says that there are too many.
+func (s *sessions) admit(remote netip.Addr, l Limits) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conns >= l.Conns || s.hosts[remote].Conns >= l.ConnsPerHost {
+		return false
+	}
+	s.change(remote, 1, 0)
+	return true
+}
+
 func (s *sessions) add(remote netip.Addr, conns, watches int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.change(remote, conns, watches)
+}
+
+// change needs the lock.
+func (s *sessions) change(remote netip.Addr, conns, watches int) {
+	s.conns += conns
 	if s.hosts == nil {
 		s.hosts = map[netip.Addr]SessionInfo{}
 	}
@@ -93,32 +112,61 @@ const (
 	sendTimeout = 4 * time.Second
 )
 
-// countingListener counts what it accepts, and makes dead peers show within seconds.
+// countingListener counts what it accepts, refuses what is too much, and makes dead
+// peers show within seconds.
 type countingListener struct {
 	net.Listener
 	sessions *sessions
+	limits   Limits
+	log      *slog.Logger
+
+	warned time.Time
 }
 
+// warnEvery bounds how often a refused connection is worth a line in the log.
+const warnEvery = time.Minute
+
 func (l *countingListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		host := remoteHost(conn.RemoteAddr().String())
+		if !l.sessions.admit(host, l.limits) {
+			_ = conn.Close()
+			if now := time.Now(); now.Sub(l.warned) >= warnEvery {
+				l.warned = now
+				l.log.Warn("etcd API refuses connections: too many are open; does a client leak them?",
+					"remote", host, "limit", l.limits.Conns, "limit_per_host", l.limits.ConnsPerHost)
+			}
+			continue
+		}
+		counted := &countedConn{Conn: conn, ack: func() {}, closed: sync.OnceFunc(func() { l.sessions.add(host, -1, 0) })}
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			// Best effort: without them the host is only noticed later.
+			_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{
+				Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
+			})
+			_ = setSendTimeout(tcp, sendTimeout)
+			counted.ack = acknowledger(tcp)
+		}
+		return counted, nil
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		// Best effort: without them the host is only noticed later.
-		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{
-			Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
-		})
-		_ = setSendTimeout(tcp, sendTimeout)
-	}
-	host := remoteHost(conn.RemoteAddr().String())
-	l.sessions.add(host, 1, 0)
-	return &countedConn{Conn: conn, closed: sync.OnceFunc(func() { l.sessions.add(host, -1, 0) })}, nil
 }
 
 type countedConn struct {
 	net.Conn
+	ack    func() // acknowledges what was read
 	closed func()
+}
+
+func (c *countedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.ack()
+	}
+	return n, err
 }
 
 func (c *countedConn) Close() error {

@@ -45,6 +45,7 @@ type (
 func (w *watches) Watch(stream watchServerStream) error {
 	ctx := stream.Context()
 	ws := &watchStream{api: w.api, out: stream, json: fromGateway(ctx)}
+	defer func() { ws.watchCount.Add(-int64(len(ws.list))) }()
 	requests := make(chan *pb.WatchRequest)
 	w.readers.Go(func() { readRequests(stream, requests) })
 
@@ -129,6 +130,14 @@ func (ws *watchStream) create(r *pb.WatchCreateRequest) error {
 	if err == nil && r.WatchId != 0 && ws.find(r.WatchId) >= 0 {
 		err = errDuplicateWatch
 	}
+	if err == nil && (len(ws.list) >= ws.limits.WatchesPerStream || ws.watchCount.Load() >= int64(ws.limits.Watches)) {
+		err = errTooManyWatches
+	}
+	if err == nil {
+		if err = ws.mayWatch(ws.out.Context(), w.lo, w.hi); err != nil && ws.json {
+			return err // by the HTTP status Patroni sees that it needs a token
+		}
+	}
 	if err != nil {
 		ws.stopped = ws.json
 		return ws.send(&pb.WatchResponse{
@@ -143,6 +152,7 @@ func (ws *watchStream) create(r *pb.WatchCreateRequest) error {
 		ws.nextID++
 	}
 	ws.list = append(ws.list, w)
+	ws.watchCount.Add(1)
 	return ws.send(&pb.WatchResponse{Header: ws.header(rev), WatchId: w.id, Created: true})
 }
 
@@ -150,13 +160,20 @@ func (ws *watchStream) find(id int64) int {
 	return slices.IndexFunc(ws.list, func(w *watch) bool { return w.id == id })
 }
 
+// drop forgets the watch at index i. A JSON stream ends with it: Patroni 3.0.2
+// ignores a cancelled watch, but not the end of the stream.
+func (ws *watchStream) drop(i int) {
+	ws.list = slices.Delete(ws.list, i, i+1)
+	ws.watchCount.Add(-1)
+	ws.stopped = ws.json
+}
+
 func (ws *watchStream) cancel(id int64) error {
 	i := ws.find(id)
 	if i < 0 {
 		return nil
 	}
-	ws.list = slices.Delete(ws.list, i, i+1)
-	ws.stopped = ws.json
+	ws.drop(i)
 	return ws.send(&pb.WatchResponse{Header: ws.header(ws.backend.Store().Revision()), WatchId: id, Canceled: true})
 }
 
@@ -166,9 +183,7 @@ func (ws *watchStream) pump(store *kv.Store) error {
 		w := ws.list[i]
 		err := ws.catchUp(w, store)
 		if errors.Is(err, kv.ErrCompacted) {
-			// Patroni 3.0.2 ignores a cancelled watch: the end of the stream is what it notices.
-			ws.list = slices.Delete(ws.list, i, i+1)
-			ws.stopped = ws.json
+			ws.drop(i)
 			err = ws.send(&pb.WatchResponse{
 				Header: ws.header(store.Revision()), WatchId: w.id, Canceled: true, CompactRevision: store.CompactRevision(),
 			})

@@ -14,6 +14,7 @@ import (
 var (
 	errEmptyRange     = errors.New("mvcc: watcher range is empty")
 	errDuplicateWatch = errors.New("mvcc: duplicate watch ID provided on the WatchStream")
+	errTooManyWatches = errors.New("quorate: too many watches, on this stream or on this node; close those that are not needed")
 )
 
 const (

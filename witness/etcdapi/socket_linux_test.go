@@ -19,7 +19,7 @@ func TestAcceptedConnectionsAreProbed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	conn, err := (&countingListener{Listener: inner, sessions: &sessions{}}).Accept()
+	conn, err := (&countingListener{Listener: inner, sessions: &sessions{}, limits: Limits{}.withDefaults()}).Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
