@@ -14,4 +14,5 @@ test/install.sh
 mkdir -p out
 QUORATE_BENCH_RUNS=${QUORATE_BENCH_RUNS:-5}
 export QUORATE_BENCH_RUNS
+"${GO:-go}" test -tags integration -count=1 -timeout 60m -run '^TestBench' -v ./test/etcd
 exec "${GO:-go}" test -tags integration -count=1 -timeout 120m -run '^TestBench' -v ./test/patroni

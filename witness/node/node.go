@@ -28,7 +28,7 @@ type Node struct {
 	events   *eventQueue
 	metrics  *metrics
 	verifier verifier
-	slot     chan struct{} // held while an entry is stamped and queued: stamps rise in log order
+	slot     chan struct{} // held while an entry is stamped and queued
 
 	raft       atomic.Pointer[raft.Raft]
 	lead       atomic.Pointer[leadership]
@@ -37,6 +37,13 @@ type Node struct {
 	background tasks
 	ran        atomic.Bool
 }
+
+// maxQueued bounds the entries that wait to be taken into the log. Raft writes
+// those that wait together with one write, so there must be room for more than
+// one. (Its BatchApplyCh would do the same, but a shutdown leaves what is in
+// that buffer without an answer.) Stamps of entries that wait together may be
+// out of order by their wait: Apply never lets the clock run back.
+const maxQueued = 128
 
 // Open checks the options, takes the data directory and the peer port, and
 // starts nothing. It refuses a directory of another witness or cluster, a
@@ -67,7 +74,7 @@ func Open(o Options) (*Node, error) {
 	if err != nil {
 		return nil, errors.Join(err, st.close(), ln.Close())
 	}
-	n := &Node{opts: o, id: id, stores: st, cache: cache, book: book, machine: newMachine(), slot: make(chan struct{}, 1)}
+	n := &Node{opts: o, id: id, stores: st, cache: cache, book: book, machine: newMachine(), slot: make(chan struct{}, maxQueued)}
 	n.followed.Store(newFollowing())
 	n.handlers.m = n.ownHandlers()
 	n.port = newPort(ln, &o)
