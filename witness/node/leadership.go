@@ -19,6 +19,9 @@ type leadership struct {
 	ctx   context.Context // ends with the leadership
 	clock clock
 	lease *lessor
+
+	unmarker unmarker
+
 	ready chan struct{} // closed when the barrier and the first entry are applied
 }
 

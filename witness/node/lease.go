@@ -20,7 +20,7 @@ func (n *Node) keepLeases(l *leadership, r *raft.Raft) {
 	defer tick.Stop()
 	var work sync.WaitGroup
 	defer work.Wait()
-	busy := make(chan struct{}, 1) // one expiry at a time, beside the loop: it must go on watching itself
+	busy := make(chan struct{}, 1) // one expiry or mark at a time, beside the loop: it must go on watching itself
 	gap := gapWatch{last: time.Now(), longest: n.longestGap()}
 	for {
 		select {
@@ -32,7 +32,7 @@ func (n *Node) keepLeases(l *leadership, r *raft.Raft) {
 		if pause := gap.paused(now); pause > 0 {
 			n.metrics.pauses.Inc()
 			n.opts.Log.Warn("this witness was paused; all leases start anew", "pause", pause)
-			l.lease.promote(now, n.State())
+			l.lease.resume(now, n.State())
 			continue
 		}
 		n.keepContact(l)
@@ -42,13 +42,19 @@ func (n *Node) keepLeases(l *leadership, r *raft.Raft) {
 			continue
 		}
 		ids, epochs := l.lease.due(now, n.State())
-		if len(ids) == 0 {
+		rests := l.lease.unrenewed(now, n.State())
+		if len(ids)+len(rests) == 0 {
 			<-busy
 			continue
 		}
 		work.Go(func() {
 			defer func() { <-busy }()
-			n.expire(l, r, witness.LeaseExpire{IDs: ids, Epochs: epochs, Term: l.term}, now)
+			if len(rests) > 0 {
+				n.mark(l, r, rests)
+			}
+			if len(ids) > 0 {
+				n.expire(l, r, witness.LeaseExpire{IDs: ids, Epochs: epochs, Term: l.term}, now)
+			}
 		})
 	}
 }
@@ -125,15 +131,23 @@ func (n *Node) renew(ctx context.Context, l *leadership, id int64) (int64, error
 			// since, and its deadlines cover one election timeout, not more.
 			continue
 		}
-		ttl, wait := l.lease.renew(now, n.State(), id)
-		if wait == nil {
+		got := l.lease.renew(now, n.State(), id)
+		if got.unmark != nil {
+			// The next leader would count from the mark. Once that is committed, prove
+			// leadership again: the entry may have taken a while.
+			if err := n.unmark(ctx, l, *got.unmark); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if got.wait == nil {
 			if l.ctx.Err() != nil {
 				return 0, errNotLeading
 			}
-			return ttl, nil
+			return got.ttl, nil
 		}
 		select {
-		case <-wait:
+		case <-got.wait:
 		case <-ctx.Done():
 			return 0, errNotLeading
 		}

@@ -19,9 +19,18 @@ type timer struct {
 	epoch    uint64
 	ttl      int64
 	deadline time.Time
+	margin   time.Duration // part of the deadline that covers the previous leader's answers
 	renewed  time.Time
 	expiring chan struct{} // not nil while its end is being committed; closed with the outcome
+
+	mark    time.Time     // when to write down what is left; see checkpoint.go
+	marked  bool          // the log may hold such a mark: take it back before an answer to a renewal
+	marks   int           // how many were written: taking one back says nothing of a later one
+	marking chan struct{} // not nil while one is being committed; closed with the outcome
 }
+
+// busy says that an entry about this lease is under way.
+func (t *timer) busy() bool { return t.expiring != nil || t.marking != nil }
 
 // lessor holds the deadlines of one leadership, by the monotonic clock of this
 // process. A lease that it has not seen before gets its full time from now.
@@ -38,9 +47,20 @@ func newLessor(election time.Duration) *lessor {
 	return &lessor{election: election, timers: map[int64]*timer{}, granting: map[int64]int{}}
 }
 
-// promote gives every lease its full time and an election timeout: the margin
-// covers renewals that the previous leader answered until this one was elected.
+// promote gives every lease the time that it has left according to the log, or
+// else its full time, and an election timeout: the margin covers renewals that
+// the previous leader answered until this one was elected.
 func (l *lessor) promote(now time.Time, s *witness.State) {
+	l.arm(now, s, true)
+}
+
+// resume gives every lease its full time after a pause of this process, in which
+// renewals were not served; its clients may have been paused as well.
+func (l *lessor) resume(now time.Time, s *witness.State) {
+	l.arm(now, s, false)
+}
+
+func (l *lessor) arm(now time.Time, s *witness.State, marks bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for lease := range s.KV.Leases() {
@@ -49,10 +69,16 @@ func (l *lessor) promote(now time.Time, s *witness.State) {
 			t = &timer{epoch: lease.Epoch}
 			l.timers[lease.ID] = t
 		}
-		t.ttl = lease.TTL
-		t.renewed = now
-		if d := now.Add(seconds(lease.TTL) + l.election); d.After(t.deadline) {
-			t.deadline = d
+		t.ttl, t.renewed = lease.TTL, now
+		left, first := seconds(lease.TTL), int64(firstMark)
+		rest, marked := s.LeaseRest(lease.ID)
+		if marked && marks {
+			left, first = min(left, max(rest, 0)+drift(lease.TTL)), nextMark
+		}
+		t.marked = t.marked || marked
+		t.mark = now.Add(eighths(first, lease.TTL))
+		if d := now.Add(left + l.election); d.After(t.deadline) {
+			t.deadline, t.margin = d, l.election
 		}
 	}
 }
@@ -67,7 +93,7 @@ func (l *lessor) due(now time.Time, s *witness.State) (ids []int64, epochs []uin
 	for lease := range s.KV.Leases() {
 		seen++
 		t := l.timerOf(now, s, lease.ID)
-		if lease.Dead || t.expiring != nil || l.granting[lease.ID] > 0 || now.Before(t.deadline) || len(ids) >= maxExpire {
+		if lease.Dead || t.busy() || l.granting[lease.ID] > 0 || now.Before(t.deadline) || len(ids) >= maxExpire {
 			continue
 		}
 		t.expiring = make(chan struct{})
@@ -75,7 +101,7 @@ func (l *lessor) due(now time.Time, s *witness.State) (ids []int64, epochs []uin
 	}
 	if len(l.timers) > seen {
 		for id, t := range l.timers {
-			if _, ok := s.KV.Lease(id); !ok && t.expiring == nil {
+			if _, ok := s.KV.Lease(id); !ok && !t.busy() {
 				delete(l.timers, id)
 			}
 		}
@@ -91,8 +117,8 @@ func (l *lessor) timerOf(now time.Time, s *witness.State, id int64) *timer {
 		return nil
 	}
 	t := l.timers[id]
-	if t == nil || (t.epoch != lease.Epoch && t.expiring == nil) {
-		t = &timer{epoch: lease.Epoch, ttl: lease.TTL, renewed: now, deadline: now.Add(seconds(lease.TTL))}
+	if t == nil || (t.epoch != lease.Epoch && !t.busy()) {
+		t = &timer{epoch: lease.Epoch, ttl: lease.TTL, renewed: now, deadline: now.Add(seconds(lease.TTL)), mark: now.Add(eighths(firstMark, lease.TTL))}
 		l.timers[id] = t
 	}
 	return t
@@ -110,28 +136,39 @@ func (l *lessor) settle(ids []int64) {
 	}
 }
 
-// renew moves the deadline of a lease. A lease that is expiring is not renewed:
-// the channel is closed when its fate is known. ttl is 0 if the lease is gone
-// or dead.
-func (l *lessor) renew(now time.Time, s *witness.State, id int64) (ttl int64, wait <-chan struct{}) {
+// renewal is what became of the attempt to renew a lease.
+type renewal struct {
+	ttl    int64           // 0: the lease is gone or dead
+	wait   <-chan struct{} // not nil: not renewed yet; try again when it is closed
+	unmark *unmark         // not nil: renewed, but not to be answered before this is committed
+}
+
+// renew moves the deadline of a lease. A lease about which an entry is under way
+// has to wait for its fate: it may be gone then, or be marked.
+func (l *lessor) renew(now time.Time, s *witness.State, id int64) renewal {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := l.timerOf(now, s, id)
-	if t == nil {
-		return 0, nil
-	}
-	if t.expiring != nil {
-		return 0, t.expiring
+	switch {
+	case t == nil:
+		return renewal{}
+	case t.expiring != nil:
+		return renewal{wait: t.expiring}
+	case t.marking != nil:
+		return renewal{wait: t.marking}
 	}
 	lease, _ := s.KV.Lease(id)
 	if lease.Dead || l.closed {
-		return 0, nil
+		return renewal{}
 	}
-	t.renewed = now
+	t.renewed, t.mark = now, now.Add(eighths(firstMark, lease.TTL))
 	if d := now.Add(seconds(lease.TTL)); d.After(t.deadline) {
-		t.deadline = d
+		t.deadline, t.margin = d, 0
 	}
-	return lease.TTL, nil
+	if t.marked {
+		return renewal{unmark: &unmark{witness.LeaseRest{ID: id, Epoch: t.epoch}, t.marks}}
+	}
+	return renewal{ttl: lease.TTL}
 }
 
 // info returns the time left and the time since the last renewal.
@@ -178,6 +215,10 @@ func (l *lessor) close() {
 		if t.expiring != nil {
 			close(t.expiring)
 			t.expiring = nil
+		}
+		if t.marking != nil {
+			close(t.marking)
+			t.marking = nil
 		}
 	}
 }

@@ -31,8 +31,8 @@ func TestLessor(t *testing.T) {
 	if ids, _ := l.due(at(10.9), s); len(ids) != 0 {
 		t.Fatalf("due %v before TTL + election timeout after a promotion", ids)
 	}
-	if ttl, wait := l.renew(at(10.9), s, 1); ttl != 10 || wait != nil {
-		t.Fatalf("renewal: %d, %v", ttl, wait)
+	if got := l.renew(at(10.9), s, 1); got.ttl != 10 || got.wait != nil || got.unmark != nil {
+		t.Fatalf("renewal: %d, %v", got.ttl, got.wait)
 	}
 	ids, _ := l.due(at(11), s)
 	if len(ids) != 1 || ids[0] != 2 {
@@ -41,17 +41,18 @@ func TestLessor(t *testing.T) {
 	if again, _ := l.due(at(12), s); len(again) != 0 {
 		t.Errorf("lease is due twice: %v", again)
 	}
-	ttl, wait := l.renew(at(12), s, 2)
+	got := l.renew(at(12), s, 2)
+	ttl, wait := got.ttl, got.wait
 	if ttl != 0 || wait == nil {
-		t.Fatalf("renewal of an expiring lease: %d, %v; want to wait", ttl, wait)
+		t.Fatalf("renewal of an expiring lease: %d, %v; want to wait", got.ttl, got.wait)
 	}
 	if l.grantBegin(2) == nil {
 		t.Error("the id of an expiring lease was given away")
 	}
 	l.settle(ids)
 	<-wait
-	if ttl, wait := l.renew(at(12), s, 2); ttl != 10 || wait != nil {
-		t.Errorf("after an expiry that failed: %d, %v", ttl, wait)
+	if got := l.renew(at(12), s, 2); got.ttl != 10 || got.wait != nil || got.unmark != nil {
+		t.Errorf("after an expiry that failed: %d, %v", got.ttl, got.wait)
 	}
 	if l.grantBegin(2) != nil {
 		t.Error("grant has to wait for nothing")
@@ -81,7 +82,7 @@ func TestLessorGivesFullTimeAfterAPause(t *testing.T) {
 	if gap.paused(resumed) == 0 {
 		t.Fatal("a pause of 40 s was not noticed")
 	}
-	l.promote(resumed, s)
+	l.resume(resumed, s)
 	if ids, _ := l.due(resumed.Add(10*time.Second), s); len(ids) != 0 {
 		t.Errorf("due %v before a full TTL since the pause", ids)
 	}
@@ -99,8 +100,8 @@ func TestDeadLeaseIsNeitherRenewedNorExpired(t *testing.T) {
 	c := *s
 	c.KV = dead
 	l := newLessor(time.Second)
-	if ttl, wait := l.renew(time.Now(), &c, 1); ttl != 0 || wait != nil {
-		t.Errorf("renewal of a dead lease: %d, %v", ttl, wait)
+	if got := l.renew(time.Now(), &c, 1); got.ttl != 0 || got.wait != nil || got.unmark != nil {
+		t.Errorf("renewal of a dead lease: %d, %v", got.ttl, got.wait)
 	}
 	if ids, _ := l.due(time.Now().Add(time.Hour), &c); len(ids) != 0 {
 		t.Errorf("a dead lease is due again: %v", ids)

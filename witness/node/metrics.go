@@ -12,6 +12,7 @@ type metrics struct {
 	forwards *prometheus.CounterVec
 	rounds   *prometheus.CounterVec
 	wakes    *prometheus.CounterVec
+	marks    prometheus.Counter
 	dropped  prometheus.Counter
 	pauses   prometheus.Counter
 	stalls   prometheus.Counter
@@ -41,6 +42,7 @@ func newMetrics(n *Node) *metrics {
 		forwards: vec("forwards_total", "Requests sent on to the leader.", "call"),
 		rounds:   vec("verify_rounds_total", "Quorum rounds by which a leader proved its leadership.", "outcome"),
 		wakes:    vec("wakes_total", "Times that this follower was made to stand for election before Raft's own timer.", "reason"),
+		marks:    counter("lease_marks_total", "Leases about which the time left was written to the log, as nobody renewed them for a while."),
 		dropped:  counter("event_batches_dropped_total", "Event batches lost because their listener was too slow."),
 		pauses:   counter("pauses_total", "Pauses of this process after which all leases got their full time again."),
 		stalls:   counter("disk_stalls_total", "Times that a log write took too long and the node left its peers."),
@@ -55,7 +57,7 @@ func newMetrics(n *Node) *metrics {
 }
 
 func (m *metrics) counters() []prometheus.Collector {
-	return []prometheus.Collector{m.apply, m.forwards, m.rounds, m.wakes, m.dropped, m.pauses, m.stalls}
+	return []prometheus.Collector{m.apply, m.forwards, m.rounds, m.wakes, m.marks, m.dropped, m.pauses, m.stalls}
 }
 
 // Describe implements prometheus.Collector.

@@ -184,7 +184,7 @@ func (n *Node) answerPropose(ctx context.Context, _ string, req []byte) ([]byte,
 		return nil, &witness.Error{Code: witness.CodeInvalid, Msg: err.Error()}
 	}
 	switch cmd.(type) {
-	case witness.LeaseExpire, witness.Bootstrap:
+	case witness.LeaseExpire, witness.LeaseCheckpoint, witness.Bootstrap:
 		return nil, &witness.Error{Code: witness.CodeRefused, Msg: "only the leader itself proposes a " + witness.Kind(cmd)}
 	}
 	l, err := n.readyLead(ctx)
@@ -230,8 +230,8 @@ func (n *Node) append(ctx context.Context, l *leadership, r *raft.Raft, cmd witn
 	return none, asNoQuorum(err, "the request is in the log of this leader, but not confirmed by a majority (%v): it may still be carried out; look before you repeat it", err)
 }
 
-// queue stamps a command and hands it to Raft, one at a time, so that stamps
-// rise in the order of the log.
+// queue stamps a command and hands it to Raft. Some may do so at once, so stamps
+// rise in the order of the log but for the time that they wait here together.
 func (n *Node) queue(ctx context.Context, l *leadership, r *raft.Raft, cmd witness.Command) (raft.ApplyFuture, error) {
 	select {
 	case n.slot <- struct{}{}:

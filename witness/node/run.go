@@ -114,7 +114,7 @@ func (n *Node) startRaft() (*raft.Raft, error) {
 	cfg.NoLegacyTelemetry = true
 	cfg.Logger = logger
 	trans := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: raftLayer{n.port}, MaxPool: 3, Timeout: max(5*n.opts.ElectionTimeout, 2*time.Second), Logger: logger,
+		Stream: raftLayer{n.port}, MaxPool: 3, MaxRPCsInFlight: 1, Timeout: max(5*n.opts.ElectionTimeout, 2*time.Second), Logger: logger,
 	})
 	fail := func(err error) (*raft.Raft, error) {
 		return nil, errors.Join(err, trans.Close())

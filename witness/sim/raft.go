@@ -160,7 +160,7 @@ func newer(a, b []*entry) bool {
 func (n *node) becomeReady() {
 	n.ready = true
 	n.base, n.baseAt = n.st.Now, n.w.now
-	n.armAll()
+	n.armAll(true)
 	n.wakeReconcile(0)
 }
 

@@ -24,6 +24,7 @@ type Break struct {
 	ExpireEarly       bool // leases end at two thirds of their time
 	ExpireWithoutMark bool // an expiry does not say which incarnation of a lease it means
 	RenewBlindly      bool // renewals are acknowledged without a quorum
+	RenewMarked       bool // renewals are acknowledged although the log still says how little the lease has left
 	InheritDeadlines  bool // a new leader gives leases only the rest that it guesses
 	IgnorePauses      bool // a leader that was paused goes on as if it had not been
 	ExecuteBlindly    bool // actions are executed without verified leadership
@@ -43,6 +44,7 @@ type Report struct {
 	Grants    int
 	Fences    int // power-offs that were proven
 	Held      int // entries that recorded a hold
+	Marks     int // entries that recorded how long leases have left
 
 	LateGiveUps int // see checkReleased
 	Violations  []string

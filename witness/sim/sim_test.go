@@ -72,6 +72,7 @@ func TestTeeth(t *testing.T) {
 		{"expire early", Break{ExpireEarly: true}, 300},
 		{"expire without mark", Break{ExpireWithoutMark: true}, 3000},
 		{"renew blindly", Break{RenewBlindly: true}, 1000},
+		{"renew marked", Break{RenewMarked: true}, 3000},
 		{"inherit deadlines", Break{InheritDeadlines: true}, 300},
 		{"ignore pauses", Break{IgnorePauses: true}, 3000},
 		{"execute blindly", Break{ExecuteBlindly: true}, 3000},

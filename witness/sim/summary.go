@@ -7,9 +7,9 @@ import (
 
 // Summary adds reports up.
 type Summary struct {
-	Schedules, Steps, Entries, Elections, Grants, Fences, Held, LateGiveUps int
-	Time                                                                    time.Duration
-	Failed                                                                  []uint64 // seeds
+	Schedules, Steps, Entries, Elections, Grants, Fences, Held, Marks, LateGiveUps int
+	Time                                                                           time.Duration
+	Failed                                                                         []uint64 // seeds
 }
 
 // Add takes one report into the sum.
@@ -21,6 +21,7 @@ func (s *Summary) Add(r Report) {
 	s.Grants += r.Grants
 	s.Fences += r.Fences
 	s.Held += r.Held
+	s.Marks += r.Marks
 	s.LateGiveUps += r.LateGiveUps
 	s.Time += r.Time
 	if len(r.Violations) > 0 {
@@ -30,6 +31,6 @@ func (s *Summary) Add(r Report) {
 
 // String is the summary in one line.
 func (s Summary) String() string {
-	return fmt.Sprintf("%d schedules, %d steps, %.0f h simulated: %d entries, %d elections, %d grants, %d proven power-offs, %d holds, %d late give-ups, %d schedules with violations",
-		s.Schedules, s.Steps, s.Time.Hours(), s.Entries, s.Elections, s.Grants, s.Fences, s.Held, s.LateGiveUps, len(s.Failed))
+	return fmt.Sprintf("%d schedules, %d steps, %.0f h simulated: %d entries, %d elections, %d grants, %d proven power-offs, %d holds, %d entries with lease marks, %d late give-ups, %d schedules with violations",
+		s.Schedules, s.Steps, s.Time.Hours(), s.Entries, s.Elections, s.Grants, s.Fences, s.Held, s.Marks, s.LateGiveUps, len(s.Failed))
 }
