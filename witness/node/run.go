@@ -113,6 +113,8 @@ func (n *Node) startRaft() (*raft.Raft, error) {
 	cfg.ShutdownOnRemove = false
 	cfg.NoLegacyTelemetry = true
 	cfg.Logger = logger
+	// No pipelining: in v1.8.0 a request that is handed over while the decoder of
+	// answers ends waits for ever, and its follower is never replicated to again.
 	trans := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: raftLayer{n.port}, MaxPool: 3, MaxRPCsInFlight: 1, Timeout: max(5*n.opts.ElectionTimeout, 2*time.Second), Logger: logger,
 	})
