@@ -116,7 +116,9 @@ func (c *cluster) outage(phase time.Duration, vanish bool) time.Duration {
 	}
 	c.start(leader)
 	c.waitWhole()
-	return first.Sub(dead)
+	took := first.Sub(dead)
+	c.t.Logf("%s died (host gone: %t) at %s: first write after %s", leader.name, vanish, dead.UTC().Format("15:04:05.000"), took.Round(time.Millisecond))
+	return took
 }
 
 // waitWhole waits until all nodes have applied the same, so that the next death
