@@ -351,3 +351,26 @@ func TestMaintenanceAndCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A put that is wrong in two ways gets etcd's answer: outside of a transaction that is
+// about the lease, in one about the key.
+func TestUnknownLeaseComesFirst(t *testing.T) {
+	s, ctx := start(t), ctxOf(t)
+	put := clientv3.OpPut("absent", "", clientv3.WithLease(99), clientv3.WithIgnoreValue())
+	c := s.client()
+	if _, err := c.Do(ctx, put); !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		t.Error(err)
+	}
+	if _, err := c.Txn(ctx).Then(put).Commit(); !errors.Is(err, rpctypes.ErrKeyNotFound) {
+		t.Error(err)
+	}
+	// A new leader may count some time on top; a client is never told of it.
+	l, err := c.Grant(ctx, 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.b.extra.Store(5)
+	if r, err := c.TimeToLive(ctx, l.ID); err != nil || r.TTL != 60 {
+		t.Errorf("%v %v", r, err)
+	}
+}

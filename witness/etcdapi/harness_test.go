@@ -31,6 +31,12 @@ type backend struct {
 	stuck      atomic.Bool            // writes hang until the caller gives up
 	txns       atomic.Int64
 	moved      atomic.Uint64 // member that was made the leader
+	extra      atomic.Int64  // seconds that leases have on top
+}
+
+func (b *backend) TimeToLive(ctx context.Context, id int64) (int64, error) {
+	left, err := b.Memory.TimeToLive(ctx, id)
+	return left + b.extra.Load(), err
 }
 
 func (b *backend) MoveLeader(_ context.Context, id uint64) error {
@@ -192,3 +198,5 @@ func eventually(t *testing.T, what string, ok func() bool) {
 func timeout(d time.Duration) option { return func(s *etcdapi.Server) { s.Timeout = d } }
 
 func withTLS(cfg *tls.Config) option { return func(s *etcdapi.Server) { s.TLS = cfg } }
+
+func every(d time.Duration) option { return func(s *etcdapi.Server) { s.ProgressInterval = d } }

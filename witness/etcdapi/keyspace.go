@@ -31,6 +31,12 @@ func (k *keyspace) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResp
 
 func (k *keyspace) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse, error) {
 	res, err := k.write(ctx, kv.PutTxn(putFrom(r)))
+	if err == rpctypes.ErrGRPCKeyNotFound && r.Lease != 0 {
+		// Outside of a transaction etcd looks at the lease first.
+		if _, ok := k.backend.Store().Lease(r.Lease); !ok {
+			err = rpctypes.ErrGRPCLeaseNotFound
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

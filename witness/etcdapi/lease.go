@@ -123,7 +123,8 @@ func (l *leases) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveReque
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	res.TTL, res.GrantedTTL = left, lease.TTL
+	// A new leader gives some time on top, which is nobody's to count on.
+	res.TTL, res.GrantedTTL = min(left, lease.TTL), lease.TTL
 	if r.Keys {
 		for _, key := range lease.Keys() {
 			res.Keys = append(res.Keys, []byte(key))

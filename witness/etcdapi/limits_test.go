@@ -252,4 +252,3 @@ func TestMoveLeader(t *testing.T) {
 		t.Fatal(err)
 	}
 }
-

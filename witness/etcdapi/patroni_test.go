@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"quorate/witness/kv"
 )
@@ -28,12 +29,12 @@ type outcome struct {
 	Seconds    float64 `json:"seconds"`
 }
 
-func startPatroni(t *testing.T, name, hosts string, retryTimeout int) *patroni {
+func startPatroni(t *testing.T, name, hosts string, retryTimeout int, login ...string) *patroni {
 	t.Helper()
 	if _, err := os.Stat("/usr/lib/python3/dist-packages/patroni"); err != nil {
 		t.Skip("Patroni is not installed (Debian: patroni python3-etcd)")
 	}
-	cmd := exec.Command("/usr/bin/python3", "testdata/patroni_dcs.py", name, hosts, fmt.Sprint(retryTimeout))
+	cmd := exec.Command("/usr/bin/python3", append([]string{"testdata/patroni_dcs.py", name, hosts, fmt.Sprint(retryTimeout)}, login...)...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -181,5 +182,32 @@ func TestPatroniLeavesALeaderlessNode(t *testing.T) {
 	eventually(t, "Patroni writes to the other node", func() bool { return p.do("touch").Result == true })
 	if second.b.Store().Len() == 0 {
 		t.Fatal("nothing was written to the other node")
+	}
+}
+
+// Patroni finds out by itself that it needs a token, and fetches another when the
+// token is not good any more, without losing its leadership.
+func TestPatroniWithPassword(t *testing.T) {
+	access := guarded(t)
+	access.TokenTTL = time.Nanosecond // every token is stale within a second
+	s := start(t, withAccess(access))
+	p := startPatroni(t, "pg1", s.addr, 10, "patroni", "secret")
+	p.want("acquire", true)
+	p.wantLeader("pg1")
+	token := p.do("token").Result
+	rev := s.b.Store().Get(leaderKey).ModRevision
+	for range 3 {
+		time.Sleep(2 * time.Second)
+		p.want("update", true)
+		p.want("touch", true)
+	}
+	if p.do("token").Result == token {
+		t.Error("the token is still the first")
+	}
+	if s.b.Store().Get(leaderKey).ModRevision != rev {
+		t.Error("a stale token has cost the lease")
+	}
+	if o := startPatroni(t, "pg1", s.addr, 10, "other", "secret2").do("acquire"); o.Result == true {
+		t.Errorf("the user of another cluster: %+v", o)
 	}
 }

@@ -11,7 +11,7 @@
 // decisions about time come from the caller.
 //
 // The meaning of every operation is that of etcd v3 (checked against etcd 3.4 by
-// the differential test of this package), with the additions that guarded expiry
+// the differential test of package etcdapi), with the additions that guarded expiry
 // needs: a lease can be dead while its keys stay ([Store.Kill], [Store.Revive]).
 //
 // Byte slices that are handed in become part of the Store, and those handed out

@@ -1,6 +1,6 @@
 """Calls Patroni's own etcd3 code against the server under test.
 
-Arguments: name, comma-separated hosts, retry_timeout. Then one command a line on
+Arguments: name, comma-separated hosts, retry_timeout, and perhaps user and password. Then one command a line on
 standard input, and one JSON line with the outcome on standard output for each.
 """
 import json
@@ -15,9 +15,10 @@ from patroni.dcs import get_dcs  # noqa: E402
 from patroni.dcs.etcd3 import Etcd3  # noqa: E402
 
 name, hosts, retry_timeout = sys.argv[1], sys.argv[2], int(sys.argv[3])
+login = dict(zip(('username', 'password'), sys.argv[4:6]))
 dcs = get_dcs({
     'scope': 'demo', 'namespace': '/service/', 'name': name, 'ttl': 30, 'loop_wait': 10, 'retry_timeout': retry_timeout,
-    'etcd3': {'hosts': hosts.split(','), 'use_proxies': ',' in hosts},
+    'etcd3': {'hosts': hosts.split(','), 'use_proxies': ',' in hosts, **login},
 })
 assert isinstance(dcs, Etcd3)
 
@@ -34,6 +35,7 @@ commands = {
     'update': lambda: dcs.update_leader(1),
     'touch': lambda: dcs.touch_member({'state': 'running'}),
     'lease': lambda: dcs._lease,
+    'token': lambda: dcs._client._token,
 }
 print(json.dumps({'ready': True}), flush=True)
 for line in sys.stdin:
