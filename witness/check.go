@@ -88,6 +88,10 @@ func checkItem(s *State, c *Cluster, p *Plan, item *PlanItem) *Error {
 			return unsafe("there is no held guard to release")
 		case c.Spec.OnUnproven != UnprovenReleaseAfter:
 			return unsafe("the policy of %s is to hold without proof", c.Name)
+		case c.Settings.Pause || c.Settings.Failsafe:
+			return unsafe("the watchdog of %s proves nothing: in maintenance mode Patroni does not arm it, in failsafe_mode a holder without witnesses feeds it", c.Name)
+		case c.Guard.Attempts == 0:
+			return unsafe("no power-off of %s was tried yet", c.Guard.Host)
 		case s.Now < selfFenced(s, c):
 			return unsafe("the watchdog's time of %s is not over", c.Name)
 		}
@@ -156,7 +160,9 @@ func checkFence(s *State, c *Cluster, p *Plan, item *PlanItem) *Error {
 	if c == nil {
 		return unsafe("nobody asked for %s to be powered off", item.Host)
 	}
-	if ok, f := ruleBlast(s, c, item.Host); !ok {
+	old := s.Action(item.Replaces)
+	again := old != nil && old.Outcome == Pending && old.Kind == item.Kind && old.Host == item.Host // judged when it was planned
+	if ok, f := ruleBlast(s, c, item.Host); !ok && !again {
 		return unsafe("%s", f.Text)
 	}
 	switch {
@@ -164,7 +170,7 @@ func checkFence(s *State, c *Cluster, p *Plan, item *PlanItem) *Error {
 		return unsafe("%s does not hold %s", item.Host, c.Name)
 	case c.Guard != nil:
 		return nil
-	case !item.Condemn || c.Spec.Fast != FastOn:
+	case !item.Condemn || c.Spec.Fast != FastOn || !c.Spec.Guarded() || c.Settings.Pause:
 		return unsafe("the lease of %s is alive", c.Holder)
 	case !suspected(s, c):
 		return unsafe("no two kinds of signal say that %s is gone", item.Host)

@@ -211,6 +211,11 @@ func (j *judge) watchdogTime() bool {
 		j.find("unproven.policy", No, "on_unproven=hold", "without proof "+c.Name+" is held")
 		return false
 	}
+	if c.Settings.Pause || c.Settings.Failsafe {
+		j.find("unproven.policy", No, fmt.Sprintf("on_unproven=release-after pause=%t failsafe_mode=%t", c.Settings.Pause, c.Settings.Failsafe),
+			"in maintenance mode Patroni does not arm the watchdog, and in failsafe_mode a holder without witnesses feeds it: its time proves nothing")
+		return false
+	}
 	left := selfFenced(j.v.State, c) - j.v.Now
 	if left > 0 || g.Attempts == 0 {
 		j.find("unproven.policy", Wait, fmt.Sprintf("on_unproven=release-after left=%s attempts=%d", max(left, 0).Round(100*time.Millisecond), g.Attempts),
@@ -259,6 +264,8 @@ func reassign(v View, a *Action) *Plan {
 	}
 	if c := v.State.Cluster(a.Cluster); c != nil {
 		p.Parent, p.Epoch = c.Version, c.Epoch
+	} else {
+		p.Cluster = "" // declared no more
 	}
 	return p
 }

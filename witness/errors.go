@@ -3,8 +3,6 @@ package witness
 import (
 	"errors"
 	"fmt"
-
-	"quorate/witness/kv"
 )
 
 // Code says what kind of failure an [Error] is. Frontends map it to HTTP, gRPC
@@ -76,5 +74,3 @@ func errorf(code Code, format string, args ...any) *Error {
 func refusedf(rule, format string, args ...any) *Error {
 	return &Error{Code: CodeRefused, Rule: rule, Msg: fmt.Sprintf(format, args...)}
 }
-
-var _ = kv.ErrLeaseNotFound

@@ -206,7 +206,7 @@ func inMember(w *world, in input) {
 }
 
 func inSettings(w *world, in input) {
-	value := fmt.Sprintf(`{"ttl":30,"loop_wait":10,"maximum_lag_on_failover":%s,"pause":%s}`, in.get("maxlag", "1048576"), in.get("pause", "false"))
+	value := fmt.Sprintf(`{"ttl":30,"loop_wait":10,"maximum_lag_on_failover":%s,"pause":%s,"failsafe_mode":%s}`, in.get("maxlag", "1048576"), in.get("pause", "false"), in.get("failsafe", "false"))
 	w.txn(kv.PutTxn(kv.PutRequest{Key: []byte("/service/" + in.at(0) + "/config"), Value: []byte(value)}))
 }
 

@@ -187,14 +187,46 @@ func (v *validator) clusters() {
 		if !c.Guarded() && c.Fast == FastOn {
 			v.add(p+".fast", "cluster %q wants fast fencing with fencing: none", c.Name)
 		}
-		if other, dup := prefix[c.Prefix()]; dup {
-			v.add(p+".scope", "cluster %q has the same keys %s as cluster %q", c.Name, c.Prefix(), other)
-		}
-		prefix[c.Prefix()] = c.Name
+		v.prefix(p, c, prefix)
 		if c.Zone != "" && !v.zone[fqdn(c.Zone)] {
 			v.add(p+".zone", "cluster %q is named in zone %s, which is not declared", c.Name, fqdn(c.Zone))
 		}
 		v.members(p, c, placed)
+	}
+}
+
+// prefix refuses clusters whose keys cannot be told apart: the same prefix, or
+// one below the other, where a leader key would belong to two clusters.
+func (v *validator) prefix(p string, c *ClusterSpec, seen map[string]string) {
+	own := c.Prefix()
+	if strings.Contains(c.Scope, "/") || strings.Contains(own, "//") || strings.HasPrefix(own, "/./") || strings.Contains(own, "/../") {
+		v.add(p+".scope", "cluster %q has the keys %s: a scope is one part without slashes, a namespace has no empty part", c.Name, own)
+		return
+	}
+	if other, dup := seen[own]; dup {
+		v.add(p+".scope", "cluster %q has the same keys %s as cluster %q", c.Name, own, other)
+		return
+	}
+	// Every proper prefix of the key path that ends in a slash is looked up both
+	// ways, so that many clusters cost little.
+	for i := 1; i < len(own)-1; i++ {
+		if own[i] != '/' {
+			continue
+		}
+		if other, ok := seen[own[:i+1]]; ok {
+			v.add(p+".scope", "the keys %s of cluster %q lie within those of cluster %q: give them different scopes", own, c.Name, other)
+			return
+		}
+	}
+	if below, ok := seen["<"+own]; ok {
+		v.add(p+".scope", "the keys of cluster %q lie within %s of cluster %q: give them different scopes", below, own, c.Name)
+		return
+	}
+	seen[own] = c.Name
+	for i := 1; i < len(own)-1; i++ {
+		if own[i] == '/' {
+			seen["<"+own[:i+1]] = c.Name
+		}
 	}
 }
 

@@ -38,8 +38,9 @@ type Services struct {
 }
 
 // Run runs one witness until ctx ends. It stops in this order: the front ends,
-// so that clients turn to other witnesses; the loops, which finish the power
-// action in hand; leadership, if held, goes to another witness; then the log.
+// so that clients turn to other witnesses; the loops: a power
+// action in hand stays pending for the next leader, since off is idempotent;
+// leadership, if held, goes to another witness; then the log.
 func Run(ctx context.Context, opts Options) error {
 	log := opts.Log.With("node", opts.Config.Node)
 	reg := prometheus.NewRegistry()
