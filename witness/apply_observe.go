@@ -27,7 +27,7 @@ func (a *applier) observeRenewal(from string, item Observation) {
 	c = a.copyOf(item.Cluster)
 	c.Overdue = nil
 	if item.Down {
-		c.Overdue = &Signal{Kind: SignalRenewal, Witness: from, Down: true, Since: a.s.Now, Index: a.e.Index, At: a.s.Now, Detail: item.Detail}
+		c.Overdue = &Signal{Kind: SignalRenewal, Witness: from, Down: true, Since: a.s.Now, Index: a.e.Index, At: a.s.Now, Term: a.e.Term, Detail: item.Detail}
 	} else {
 		c.Would = 0
 	}
@@ -43,7 +43,7 @@ func (a *applier) observeHost(from string, item Observation) {
 		s := &h.Signals[i]
 		return s.Kind > item.Kind || s.Kind == item.Kind && s.Witness >= from
 	})
-	sig := Signal{Kind: item.Kind, Witness: from, Down: item.Down, Since: a.s.Now, Index: a.e.Index, At: a.s.Now, Detail: item.Detail}
+	sig := Signal{Kind: item.Kind, Witness: from, Down: item.Down, Since: a.s.Now, Index: a.e.Index, At: a.s.Now, Term: a.e.Term, Detail: item.Detail}
 	edge := true
 	if i < len(h.Signals) && h.Signals[i].Kind == item.Kind && h.Signals[i].Witness == from {
 		if h.Signals[i].Down == item.Down {

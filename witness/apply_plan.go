@@ -35,6 +35,9 @@ func (a *applier) note(p *Plan) {
 	if c.Guard != nil {
 		g := *c.Guard
 		g.Held = p.Rule
+		if p.Rule == settleRule {
+			g.RetryAt = a.s.Now + settleTime(c.Settings)
+		}
 		c.Guard = &g
 		a.phase(c, "held", p.Why)
 		a.editRun(c, func(r *Run) { r.State = RunHeld })

@@ -183,14 +183,14 @@ func checkFence(s *State, c *Cluster, p *Plan, item *PlanItem) *Error {
 // missing. How many witnesses make a majority is for Decide to know.
 func suspected(s *State, c *Cluster) bool {
 	reach, session := 0, false
-	for _, sig := range s.Host(c.HolderHost).Signals {
-		if sig.Down && s.Now-sig.At <= signalFresh {
-			switch sig.Kind {
-			case SignalReach:
-				reach++
-			case SignalSession:
-				session = true
-			}
+	signals := s.Host(c.HolderHost).Signals
+	for i := range signals {
+		sig := &signals[i]
+		switch {
+		case sig.Kind == SignalReach && sig.counts(s, s.Now, c.HolderSince):
+			reach++
+		case sig.Kind == SignalSession && sig.counts(s, s.Now, 0):
+			session = true
 		}
 	}
 	return reach >= 2 && (session || c.Overdue != nil)

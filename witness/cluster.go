@@ -124,6 +124,7 @@ type Signal struct {
 	Since   Time   `json:"since"` // of the edge
 	Index   uint64 `json:"index"` // of the entry that recorded the edge
 	At      Time   `json:"at"`    // last asserted
+	Term    uint64 `json:"term"`  // of the entry that last asserted it
 	Detail  string `json:"detail,omitempty"`
 }
 

@@ -3,6 +3,7 @@ package witness
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -78,6 +79,9 @@ func Judge(v View, cluster string) Verdict {
 	return j.ver
 }
 
+// settleRule is the rule by which a holder may come back first.
+const settleRule = "guard.settle"
+
 // judge collects the findings for one cluster.
 type judge struct {
 	v   View
@@ -114,17 +118,20 @@ func (j *judge) vacant() {
 
 // living judges a holder whose lease is alive: only fast fencing can act.
 func (j *judge) living() {
-	c, s, host := j.c, j.v.State, j.c.HolderHost
+	c, host := j.c, j.c.HolderHost
 	j.find("lease.alive", Yes, fmt.Sprintf("holder=%s epoch=%d", c.Holder, c.Epoch), c.Holder+" holds "+c.Name+" and its lease is alive")
-	reach, f := ruleReach(s, j.v.Now, host, len(j.v.Voters))
+	reach, all, f := ruleReach(j.v, host, c.HolderSince)
 	j.ver.Findings = append(j.ver.Findings, f)
-	session, f := ruleSession(s, j.v.Now, host)
+	session, f := ruleSession(j.v, host)
 	j.ver.Findings = append(j.ver.Findings, f)
 	renewal, f := ruleRenewal(c)
 	j.ver.Findings = append(j.ver.Findings, f)
+	// While one witness still connects, Patroni will turn to it within a loop:
+	// then lost sessions and failed connections are one sign, not two.
+	session = session && all
 	agree := reach && (session || renewal)
 	if !agree {
-		j.find("fast.agree", No, "", "two independent kinds of signal must agree: unreachable from a majority, and lost sessions or a late renewal")
+		j.find("fast.agree", No, "", "two independent kinds of signal must agree: unreachable from a majority and a late renewal, or unreachable from every living witness and lost sessions")
 		j.settle("fast.agree", "%s holds %s with a live lease, and no two kinds of signal agree that it is gone: nothing to do", c.Holder, c.Name)
 		return
 	}
@@ -134,7 +141,7 @@ func (j *judge) living() {
 		j.settle("fast.policy", "%s looks gone, but fast fencing is off for %s: its lease decides", host, c.Name)
 		return
 	}
-	if !j.gates(host) || !j.gate(ruleInTouch(s, j.v.Now, c, len(j.v.Voters), false)) {
+	if !j.gates(host) || !j.gate(ruleInTouch(j.v, c, false)) {
 		return
 	}
 	if c.Spec.Fast == FastObserve {
@@ -179,8 +186,11 @@ func (j *judge) guarded() {
 	if j.watchdogTime() {
 		return
 	}
-	if !j.gates(g.Host) || !j.gate(ruleInTouch(j.v.State, j.v.Now, c, len(j.v.Voters), true)) {
+	if !j.gates(g.Host) || !j.gate(ruleInTouch(j.v, c, true)) {
 		j.hold()
+		return
+	}
+	if j.settling() {
 		return
 	}
 	if g.Attempts > 0 && j.v.Now < g.RetryAt {
@@ -196,6 +206,20 @@ func (j *judge) guarded() {
 	j.find("fence.backoff", Yes, fmt.Sprintf("attempts=%d", g.Attempts), "it is time for the next attempt")
 	j.settle("guard.fence", "the lease of %s is dead (%s): its host %s is powered off before %s is released", c.Holder, g.Cause, g.Host, c.Name)
 	j.propose("guard.fence", j.ver.Sentence, PlanItem{Kind: ActionFenceOff, Host: g.Host, Member: c.Holder, Executor: executor})
+}
+
+// settling gives the holder one turn of its loop to come back, after a hold
+// that was not its fault: the network of all hosts, or Patroni's pause.
+func (j *judge) settling() bool {
+	c, g := j.c, j.c.Guard
+	begin := g.Held == "patroni.managed" || strings.HasPrefix(g.Held, "candidate.")
+	if !begin && (g.Held != settleRule || j.v.Now >= g.RetryAt) {
+		return false
+	}
+	j.find(settleRule, Wait, fmt.Sprintf("time=%s", settleTime(c.Settings)), "what held the failover is over; the holder may come back first")
+	j.settle(settleRule, "what held the failover of %s is over; %s has %s to come back before its host %s is powered off", c.Name, c.Holder, settleTime(c.Settings), g.Host)
+	j.recordHold(settleRule)
+	return true
 }
 
 func (j *judge) unprovenSentence() string {

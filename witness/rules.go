@@ -2,6 +2,7 @@ package witness
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -51,31 +52,53 @@ func verdict(ok bool) string {
 	return No
 }
 
-// ruleReach: do a majority of the witnesses fail to connect to the host?
-func ruleReach(s *State, now Time, host string, voters int) (bool, Finding) {
+// counts says whether a "down" is evidence now. It must be fresh; asserted
+// under the present leader, since cluster time stands still without one; and an
+// edge since the given time: what was never up since says nothing new.
+func (sig *Signal) counts(s *State, now, since Time) bool {
+	return sig.Down && now-sig.At <= signalFresh && sig.Term == s.Term && sig.Since >= since
+}
+
+// silentTo lists the witnesses that cannot connect to the host.
+func silentTo(s *State, now Time, host string, since Time) []string {
 	var down []string
-	for _, sig := range s.Host(host).Signals {
-		if sig.Kind == SignalReach && sig.Down && now-sig.At <= signalFresh {
-			down = append(down, sig.Witness)
+	signals := s.Host(host).Signals
+	for i := range signals {
+		if signals[i].Kind == SignalReach && signals[i].counts(s, now, since) {
+			down = append(down, signals[i].Witness)
 		}
 	}
-	ok := voters > 0 && len(down) >= voters/2+1
-	return ok, Finding{
+	return down
+}
+
+// ruleReach: do a majority of the witnesses fail to connect to the host, which
+// they could before? all says whether no living witness can.
+func ruleReach(v View, host string, since Time) (ok, all bool, f Finding) {
+	down := silentTo(v.State, v.Now, host, since)
+	voters := len(v.Voters)
+	ok, all = voters > 0 && len(down) >= voters/2+1, true
+	for _, w := range v.Alive {
+		all = all && (slices.Contains(down, w) || !slices.Contains(v.Voters, w))
+	}
+	return ok, ok && all, Finding{
 		Rule: "signal.reach", Verdict: verdict(ok),
 		Inputs: fmt.Sprintf("unreachable_from=%d of=%d witnesses=%s", len(down), voters, strings.Join(down, ",")),
 		Text:   fmt.Sprintf("%d of %d witnesses cannot connect to %s; a majority is needed", len(down), voters, host),
 	}
 }
 
-// ruleSession: has the host lost its own connections to all witnesses?
-func ruleSession(s *State, now Time, host string) (bool, Finding) {
+// ruleSession: has the host lost its own connections to all living witnesses?
+// The last word of a witness that is gone does not count.
+func ruleSession(v View, host string) (bool, Finding) {
 	down, up := 0, 0
-	for _, sig := range s.Host(host).Signals {
+	signals := v.State.Host(host).Signals
+	for i := range signals {
+		sig := &signals[i]
 		switch {
 		case sig.Kind != SignalSession:
-		case sig.Down && now-sig.At <= signalFresh:
+		case sig.counts(v.State, v.Now, 0):
 			down++
-		case !sig.Down:
+		case !sig.Down && slices.Contains(v.Alive, sig.Witness):
 			up++
 		}
 	}
@@ -126,18 +149,21 @@ func ruleCandidate(s *State, c *Cluster) (bool, Finding) {
 // network between them and all hosts fails, every host looks gone and every
 // lease ends, which is no sign against the holder: nobody could take over, and
 // with Patroni's failsafe_mode it may be leading on. Before a lease is dead a
-// candidate must be reachable; afterwards its own connections to the witnesses
-// are enough, since a deployment may let members dial in and no witness out.
-func ruleInTouch(s *State, now Time, c *Cluster, voters int, leaseDead bool) (bool, Finding) {
+// candidate must be reachable, and not only just again: when a network heals,
+// the hosts come back one by one, the holder perhaps last. Afterwards its own
+// connections to the witnesses are enough, since a deployment may let members
+// dial in and no witness out.
+func ruleInTouch(v View, c *Cluster, leaseDead bool) (bool, Finding) {
 	var seen []string
 	for i := range c.Members {
 		m := &c.Members[i]
-		if m.Name == c.Holder || Unfit(s, c, m) != "" {
+		if m.Name == c.Holder || Unfit(v.State, c, m) != "" {
 			continue
 		}
-		silent, _ := ruleReach(s, now, m.Host, voters)
-		lost, _ := ruleSession(s, now, m.Host)
-		if !silent || leaseDead && !lost {
+		silent, _, _ := ruleReach(v, m.Host, 0)
+		lost, _ := ruleSession(v, m.Host)
+		switch {
+		case leaseDead && !(silent && lost), !leaseDead && !silent && !justBack(v.State, v.Now, m.Host):
 			seen = append(seen, m.Name)
 		}
 	}
@@ -147,6 +173,31 @@ func ruleInTouch(s *State, now Time, c *Cluster, voters int, leaseDead bool) (bo
 		text = fmt.Sprintf("the witnesses are in touch with nobody who could take over %s: it may be their own network that failed", c.Name)
 	}
 	return ok, Finding{Rule: "candidate.in-touch", Verdict: verdict(ok), Inputs: "in_touch=" + strings.Join(seen, ","), Text: text}
+}
+
+// justBack says whether some witness could not connect to the host until a
+// moment ago, or still cannot.
+func justBack(s *State, now Time, host string) bool {
+	for _, sig := range s.Host(host).Signals {
+		if sig.Kind == SignalReach && (!sig.Down && now-sig.Since < signalFresh || sig.Down && now-sig.At <= signalFresh) {
+			return true
+		}
+	}
+	return false
+}
+
+// settleTime is what a holder gets to come back first, when a hold ends that
+// was not its fault: one turn of Patroni's loop.
+func settleTime(p PatroniSetting) Time { return RenewalLimit(p) }
+
+// RenewalLimit is how long a holder may go without renewing before that is a
+// sign: Patroni renews once a loop_wait, plus what its loop itself takes.
+func RenewalLimit(p PatroniSetting) time.Duration {
+	loop := min(p.LoopWait, 3600)
+	if loop <= 0 {
+		loop = 10
+	}
+	return time.Duration(loop)*time.Second*12/10 + 1500*time.Millisecond
 }
 
 // Unfit says why a member cannot become holder, or "".

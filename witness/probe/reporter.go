@@ -144,15 +144,16 @@ func (r *Reporter) edge(items []witness.Observation, s *witness.State, host, kin
 	if !f.known {
 		return items
 	}
-	known, down := false, false
+	known, down, old := false, false, false
 	h := s.Host(host)
 	for _, sig := range h.Signals {
 		if sig.Kind == kind && sig.Witness == r.Node.Name() {
-			known, down = true, sig.Down
+			known, down, old = true, sig.Down, sig.Term != s.Term
 		}
 	}
 	obs := witness.Observation{Host: host, Kind: kind, Down: f.down}
-	again := f.down && !h.Fenced && now.Sub(r.downAt[obs]) > witness.SignalRefresh
+	// A new leader believes only what was asserted under its own term.
+	again := f.down && !h.Fenced && (old || now.Sub(r.downAt[obs]) > witness.SignalRefresh)
 	// An "up" that was never down needs no entry, except for sessions: that one
 	// witness still has them is what contradicts the others.
 	news := known && down != f.down || !known && (f.down || kind == witness.SignalSession)

@@ -198,7 +198,7 @@ func (l *Loop) watchRenewals(ctx context.Context, s *witness.State) {
 		if !ok {
 			continue
 		}
-		limit := renewalLimit(c.Settings)
+		limit := witness.RenewalLimit(c.Settings)
 		if late := since > limit; late != (c.Overdue != nil) {
 			detail := "renewed " + since.Round(time.Millisecond).String() + " ago"
 			if late {
@@ -215,14 +215,4 @@ func (l *Loop) watchRenewals(ctx context.Context, s *witness.State) {
 	if _, err := l.Node.ProposeLocal(pctx, witness.Observe{Witness: l.Node.Name(), Items: items}); err != nil {
 		l.Log.Debug("renewal signals not recorded", "err", err)
 	}
-}
-
-// renewalLimit is how long a holder may go without renewing before that is a
-// sign: Patroni renews once a loop_wait, plus what its loop itself takes.
-func renewalLimit(p witness.PatroniSetting) time.Duration {
-	loop := p.LoopWait
-	if loop <= 0 {
-		loop = 10
-	}
-	return time.Duration(loop)*time.Second*12/10 + 1500*time.Millisecond
 }

@@ -161,11 +161,11 @@ func TestLateRenewalIsASign(t *testing.T) {
 			c.mu.Unlock()
 			time.Sleep(time.Second)
 		}
-		set(renewalLimit(witness.PatroniSetting{}) - time.Millisecond)
+		set(witness.RenewalLimit(witness.PatroniSetting{}) - time.Millisecond)
 		if c.holder().Overdue != nil {
 			t.Error("a renewal in time is called late")
 		}
-		set(renewalLimit(witness.PatroniSetting{}) + time.Millisecond)
+		set(witness.RenewalLimit(witness.PatroniSetting{}) + time.Millisecond)
 		if c.holder().Overdue == nil {
 			t.Error("a late renewal is no sign")
 		}
