@@ -40,6 +40,9 @@ type Backend interface {
 	// KeepAlive renews a lease and returns its TTL in seconds, 0 if it is gone or
 	// dead. The leader must have verified, after the call began, that it still leads.
 	KeepAlive(ctx context.Context, id int64) (ttl int64, err error)
+	// Fencing says whether a dead lease is that of a holder who is being powered
+	// off at this moment. A holder that is not may come back with a new lease.
+	Fencing(id int64) bool
 	// TimeToLive returns the remaining seconds of a lease, at least 0.
 	// Errors: kv.ErrLeaseNotFound.
 	TimeToLive(ctx context.Context, id int64) (remaining int64, err error)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -82,22 +83,22 @@ func tested(folder, prefix string) func(*testing.T) {
 // A client that saw progress at a revision never looks for older events again.
 func progressOvertakesEvents(t *testing.T) {
 	s := start(t)
-	w := s.rawWatch(ctxOf(t))
+	ctx, cancel := context.WithCancel(ctxOf(t))
+	w := s.rawWatch(ctx)
 	w.create(&pb.WatchCreateRequest{Key: []byte("a")})
 	w.recv()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for range 300 {
-			_, _ = s.b.Txn(context.Background(), kv.PutTxn(kv.PutRequest{Key: []byte("a")}))
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			_, _ = s.b.Txn(ctx, kv.PutTxn(kv.PutRequest{Key: []byte("a")}))
+			time.Sleep(20 * time.Microsecond) // leaves the processor to the stream
 		}
-	}()
-	asked, seen := 0, int64(1)
-	for seen < 301 {
-		if asked < 300 { // in the midst of the writes
-			w.progress()
-			asked++
-		}
+	})
+	seen := int64(1)
+	w.progress()
+	for answers := 0; answers < 1000; {
 		r := w.recv()
 		for _, ev := range r.Events {
 			if ev.Kv.ModRevision != seen+1 {
@@ -105,11 +106,14 @@ func progressOvertakesEvents(t *testing.T) {
 			}
 			seen++
 		}
-		if len(r.Events) == 0 && r.Header.Revision > seen {
-			t.Fatalf("progress says %d, but the last event was of %d", r.Header.Revision, seen)
+		if len(r.Events) == 0 {
+			answers++
+			w.progress() // the next, in the midst of the writes
+			if r.Header.Revision > seen {
+				t.Fatalf("progress says %d, but the last event was of %d", r.Header.Revision, seen)
+			}
 		}
 	}
-	<-done
 }
 
 func progressOfQuietWatch(t *testing.T) {

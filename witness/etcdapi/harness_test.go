@@ -30,6 +30,7 @@ type backend struct {
 	refusal    error                  // of the guarded key, nil = ErrGuarded
 	stuck      atomic.Bool            // writes hang until the caller gives up
 	txns       atomic.Int64
+	returning  atomic.Bool   // nobody is powering the holder off
 	moved      atomic.Uint64 // member that was made the leader
 	extra      atomic.Int64  // seconds that leases have on top
 }
@@ -38,6 +39,8 @@ func (b *backend) TimeToLive(ctx context.Context, id int64) (int64, error) {
 	left, err := b.Memory.TimeToLive(ctx, id)
 	return left + b.extra.Load(), err
 }
+
+func (b *backend) Fencing(int64) bool { return !b.returning.Load() }
 
 func (b *backend) MoveLeader(_ context.Context, id uint64) error {
 	b.moved.Store(id)

@@ -70,12 +70,13 @@ func (l *leases) LeaseKeepAlive(stream grpc.BidiStreamingServer[pb.LeaseKeepAliv
 
 // renew confirms a lease, or leaves TTL at 0 (absent in JSON) if it is gone.
 //
-// A lease that is dead while its keys wait for a fence is a special case. Patroni
-// 3.0.2 answers a missing TTL with a new grant and a put of `leader` in the same
-// step; an error that it does not repeat ends its leader update at once, and it
-// demotes itself, in failsafe mode too. So JSON clients get NotFound here. For
-// gRPC clients an error would end the renewals of all leases on the stream, and
-// TTL 0 says what is meant.
+// A lease that is dead while its holder is being powered off is a special case.
+// Patroni 3.0.2 answers a missing TTL with a new grant and a put of `leader` in the
+// same step; an error that it does not repeat ends its leader update at once, and it
+// demotes itself, in failsafe mode too. So JSON clients get NotFound here. While
+// nobody is powering the holder off, that put is just what brings it back, and the
+// missing TTL is right. For gRPC clients an error would end the renewals of all
+// leases on the stream, and TTL 0 says what is meant.
 func (l *leases) renew(ctx context.Context, id int64) (*pb.LeaseKeepAliveResponse, error) {
 	if err := l.mayRenew(ctx, id); err != nil {
 		return nil, err
@@ -96,7 +97,7 @@ func (l *leases) renew(ctx context.Context, id int64) (*pb.LeaseKeepAliveRespons
 		if err := l.backend.Barrier(ctx); err != nil {
 			return nil, toStatus(err)
 		}
-		if lease, ok := l.backend.Store().Lease(id); ok && lease.Dead {
+		if lease, ok := l.backend.Store().Lease(id); ok && lease.Dead && l.backend.Fencing(id) {
 			return nil, rpctypes.ErrGRPCLeaseNotFound
 		}
 	}

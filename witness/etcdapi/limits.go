@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// DefaultQuota is the size in bytes above which the key space takes no more puts.
+const DefaultQuota = 64 << 20
+
 // Limits bound what clients can make a node hold in memory. A zero field takes its
 // default.
 type Limits struct {
@@ -31,7 +34,7 @@ func (l Limits) withDefaults() Limits {
 		Conns: cmp.Or(l.Conns, 4096), ConnsPerHost: cmp.Or(l.ConnsPerHost, 1024),
 		Watches: cmp.Or(l.Watches, 20_000), WatchesPerStream: cmp.Or(l.WatchesPerStream, 4096),
 		Patience: cmp.Or(l.Patience, 30*time.Second), BodyTime: cmp.Or(l.BodyTime, 5*time.Second),
-		QuotaBytes: cmp.Or(l.QuotaBytes, 64<<20),
+		QuotaBytes: cmp.Or(l.QuotaBytes, DefaultQuota),
 	}
 }
 

@@ -156,6 +156,9 @@ func (m *Memory) KeepAlive(_ context.Context, id int64) (int64, error) {
 	return l.TTL, nil
 }
 
+// Fencing takes every dead lease for that of a holder who is being powered off.
+func (m *Memory) Fencing(int64) bool { return true }
+
 // TimeToLive implements Backend.
 func (m *Memory) TimeToLive(_ context.Context, id int64) (int64, error) {
 	m.mu.Lock()

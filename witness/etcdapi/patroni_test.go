@@ -135,6 +135,25 @@ func TestPatroniGivesUpOnADeadLease(t *testing.T) {
 	}
 }
 
+// A holder that comes back while nobody is powering it off, because the fence
+// device is silent or the hold was not its fault, must be able to go on: it takes a
+// new lease and puts its own leader key.
+func TestPatroniComesBackToAHeldCluster(t *testing.T) {
+	s := start(t)
+	p := startPatroni(t, "pg1", s.addr, 10)
+	p.want("acquire", true)
+	p.wantLeader("pg1")
+	before := s.b.Store().Get(leaderKey)
+	s.b.kill(t, before.Lease)
+	p.want("update", false) // a power-off is under way
+	s.b.returning.Store(true)
+	p.want("update", true)
+	if now := s.b.Store().Get(leaderKey); string(now.Value) != "pg1" || now.Lease == before.Lease {
+		t.Fatalf("the leader key is %+v, want pg1 with a new lease", now)
+	}
+	p.want("touch", true)
+}
+
 // A Patroni that was restarted on a host that is being fenced has a new lease and
 // puts `leader` without a compare. The refusal must reach it as a failure of the DCS.
 // NotFound is the negative control: it is swallowed, and Patroni believes that it leads.
