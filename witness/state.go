@@ -99,6 +99,22 @@ func (s *State) MemberOn(host string) (cluster, member string, ok bool) {
 	return m.cluster, m.member, ok
 }
 
+// FencingHolder says whether a lease is that of a guarded holder whose host is
+// being powered off now.
+func (s *State) FencingHolder(lease int64) bool {
+	l, ok := s.KV.Lease(lease)
+	if !ok {
+		return false
+	}
+	for _, key := range l.Keys() {
+		if name, rest := s.bound(key); name != "" && rest == "leader" {
+			c := s.Cluster(name)
+			return c.HolderLease == lease && c.Guard != nil && c.Guard.Action != ""
+		}
+	}
+	return false
+}
+
 // PendingActions returns the actions that wait for an executor, oldest first.
 func (s *State) PendingActions() []*Action {
 	var out []*Action

@@ -6,11 +6,14 @@ import (
 	"time"
 
 	"quorate/witness"
+	"quorate/witness/etcdapi"
 )
 
-// How much key history is kept: both an hour and ten thousand revisions.
+// How much key history is kept: both an hour and ten thousand revisions, unless
+// that would fill half of the quota. Then ten thousand revisions are enough, or
+// many busy clusters would be refused their puts long before the hour is over.
 const (
-	compactEvery = 5 * time.Minute
+	compactEvery = 15 * time.Second
 	compactAge   = time.Hour
 	compactRevs  = 10000
 )
@@ -38,7 +41,7 @@ func (c *compactor) Run(ctx context.Context) error {
 		}
 		store := c.node.State().KV
 		var target int64
-		seen, target = compactTarget(seen, store.Revision())
+		seen, target = compactTarget(seen, store.Revision(), store.Size() > etcdapi.DefaultQuota/2)
 		if target <= store.CompactRevision() || !c.node.IsLeader() {
 			continue
 		}
@@ -51,9 +54,12 @@ func (c *compactor) Run(ctx context.Context) error {
 }
 
 // compactTarget notes the present revision and returns up to where history is
-// both old and long enough to go; 0 means nowhere.
-func compactTarget(seen []int64, now int64) ([]int64, int64) {
+// both old and long enough to go, or long enough when it is full; 0 means nowhere.
+func compactTarget(seen []int64, now int64, full bool) ([]int64, int64) {
 	seen = append(seen, now)
+	if full {
+		return seen[max(0, len(seen)-int(compactAge/compactEvery)-1):], max(0, now-compactRevs)
+	}
 	if n := int(compactAge / compactEvery); len(seen) > n+1 {
 		seen = seen[len(seen)-n-1:]
 	} else if len(seen) <= n {

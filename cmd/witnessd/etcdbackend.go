@@ -68,6 +68,9 @@ func (e *etcdBackend) KeepAlive(ctx context.Context, id int64) (int64, error) {
 	return ttl, etcdError(err)
 }
 
+// Fencing says whether the holder that lived by a lease is being powered off.
+func (e *etcdBackend) Fencing(id int64) bool { return e.State().FencingHolder(id) }
+
 func (e *etcdBackend) TimeToLive(ctx context.Context, id int64) (int64, error) {
 	left, _, err := e.Node.TimeToLive(ctx, id)
 	if err == nil && left < 0 {

@@ -312,3 +312,30 @@ func TestEmptyDirectoryNeedsBootstrapOrJoin(t *testing.T) {
 		t.Errorf("Run: %v", err)
 	}
 }
+
+// TestLogGoneIdentityKept: a witness whose log is gone has lost the memory of
+// its votes, but would show its peers the old disk number.
+func TestLogGoneIdentityKept(t *testing.T) {
+	dir := t.TempDir()
+	opts := Options{
+		Name: "w1", Cluster: "c", DataDir: dir, Listen: "127.0.0.1:0", Advertise: "127.0.0.1:7", Bootstrap: true,
+		Peers: map[string]string{"w1": "127.0.0.1:7", "w2": "127.0.0.1:8", "w3": "127.0.0.1:9"},
+	}
+	n, err := Open(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, logFile)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err = Open(opts); err == nil {
+		_ = n.Close()
+		t.Fatal("it opens with an empty log and the old disk number: its peers cannot tell")
+	}
+	if !strings.Contains(err.Error(), "join under a new name") {
+		t.Errorf("the error does not say what to do: %v", err)
+	}
+}

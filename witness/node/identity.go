@@ -69,6 +69,9 @@ func claim(o *Options) (identity, error) {
 	if id.Cluster != o.Cluster {
 		return identity{}, fmt.Errorf("data directory %s belongs to the witness cluster %q, this one is %q: use an empty directory, or correct the cluster name", o.DataDir, id.Cluster, o.Cluster)
 	}
+	if _, err := os.Stat(filepath.Join(o.DataDir, logFile)); o.LogStore == nil && errors.Is(err, fs.ErrNotExist) {
+		return identity{}, fmt.Errorf("%s has an %s but no log: this witness may have voted, and would not remember; wipe the directory and let it join under a new name (if it never ran, wiping is enough)", o.DataDir, identityFile)
+	}
 	return id, nil
 }
 
