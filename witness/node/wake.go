@@ -28,12 +28,16 @@ import (
 // of three both followers have to stand, and at the same moment they would split
 // the vote. They take turns by name: the first stands, is refused, and is a
 // candidate without a leader from then on; the next one sees that request and
-// stands in turn, until one finds a majority.
+// stands in turn, until one finds a majority. Raft's own timer must not break
+// into that: two candidates whose requests cross grant each other the pre-vote
+// and then split the vote. So a follower rests with a heartbeat timeout that
+// ends after the turns of those before it.
 type waker struct {
 	n      *Node
 	r      *raft.Raft
-	normal raft.ReloadableConfig
-	lease  time.Duration // raft refuses a heartbeat timeout below it
+	normal raft.ReloadableConfig // as configured
+	set    raft.ReloadableConfig // in force
+	lease  time.Duration         // raft refuses a heartbeat timeout below it
 	every  time.Duration
 
 	last    time.Time // the last look
@@ -55,9 +59,9 @@ type refusal struct {
 }
 
 func newWaker(n *Node, r *raft.Raft) *waker {
-	now := time.Now()
+	now, normal := time.Now(), r.ReloadableConfig()
 	return &waker{
-		n: n, r: r, normal: r.ReloadableConfig(), lease: n.opts.LeaderLeaseTimeout,
+		n: n, r: r, normal: normal, set: normal, lease: n.opts.LeaderLeaseTimeout,
 		every: min(max(n.opts.HeartbeatTimeout/20, 5*time.Millisecond), 50*time.Millisecond),
 		last:  now, resumed: now, seen: map[string]time.Time{}, probed: make(chan struct{}, 1),
 	}
@@ -73,7 +77,7 @@ func (n *Node) watchLeader(ctx context.Context, r *raft.Raft) {
 	})
 	r.RegisterObserver(o)
 	defer r.DeregisterObserver(o)
-	defer w.restore()
+	defer w.reload(w.normal)
 	timer := time.NewTimer(w.every)
 	defer timer.Stop()
 	for {
@@ -109,8 +113,10 @@ func (w *waker) look(ctx context.Context, now time.Time) time.Duration {
 	}
 	rank, quorum, ok := w.place()
 	if state != raft.Follower || contact.IsZero() || !ok {
+		w.reload(w.normal)
 		return w.every
 	}
+	w.reload(w.rest(rank))
 	age := now.Sub(contact)
 	if paused := now.Sub(w.resumed); paused < age {
 		age = paused
@@ -160,9 +166,24 @@ func (w *waker) turn(gone bool, rank, quorum int, now time.Time) time.Duration {
 		}
 	}
 	if rank >= quorum || stood < rank {
-		limit += time.Duration(rank) * w.normal.HeartbeatTimeout / 3
+		limit += w.patience(rank)
 	}
 	return limit
+}
+
+// patience is how much longer than the first a node waits for its turn. The last
+// contacts of two followers lie up to a fifth of a heartbeat timeout and a round
+// trip apart: it has to be more than that.
+func (w *waker) patience(rank int) time.Duration {
+	return time.Duration(rank) * w.normal.HeartbeatTimeout / 2
+}
+
+// rest returns the timeouts of a follower that nobody has woken.
+func (w *waker) rest(rank int) raft.ReloadableConfig {
+	c := w.normal
+	c.HeartbeatTimeout += w.patience(rank)
+	c.ElectionTimeout = max(c.ElectionTimeout, c.HeartbeatTimeout) // raft asks for that
+	return c
 }
 
 // wake makes Raft look at the age of the last contact now.
@@ -182,20 +203,22 @@ func (w *waker) wake(gone bool, now time.Time) {
 	w.reload(c)
 }
 
-// restore gives Raft its configured timeouts back.
+// restore gives Raft its configured timeouts back after a wake.
 func (w *waker) restore() {
-	if w.woken.IsZero() {
-		return
-	}
 	w.woken = time.Time{}
 	clear(w.seen)
 	w.reload(w.normal)
 }
 
 func (w *waker) reload(c raft.ReloadableConfig) {
+	if c == w.set {
+		return
+	}
 	if err := w.r.ReloadConfig(c); err != nil {
 		w.n.opts.Log.Error("the timeouts of Raft were not changed", "err", err)
+		return
 	}
+	w.set = c
 }
 
 func (w *waker) isRefused(contact time.Time) bool {
