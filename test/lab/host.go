@@ -19,6 +19,7 @@ type Host struct {
 
 	mu        sync.Mutex
 	processes []*Process
+	machine   *machine // nil unless booted
 }
 
 // Name is the host's name in the lab.
@@ -130,15 +131,18 @@ func (e *ExecError) Error() string {
 func (e *ExecError) Unwrap() error { return e.Err }
 
 // command enters the namespace and drops to the user by programs that replace
-// themselves, so that the started process keeps the recorded pid.
+// themselves, so that the started process keeps the recorded pid. Entering a
+// booted host's process table needs one process more: the recorded pid is then
+// that of the process group.
 func (h *Host) command(ctx context.Context, c Command) *exec.Cmd {
-	argv := []string{"netns", "exec", h.namespace}
+	argv := h.enter()
 	home := "/root"
 	if c.User != "" {
 		argv = append(argv, "setpriv", "--reuid", c.User, "--regid", c.User, "--init-groups", "--")
 		home = "/var/lib/" + c.User
 	}
-	cmd := exec.CommandContext(ctx, "ip", append(argv, c.Argv...)...)
+	argv = append(argv, c.Argv...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = c.Dir
 	if cmd.Dir == "" {
 		cmd.Dir = h.lab.dataDir

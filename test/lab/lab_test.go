@@ -223,3 +223,56 @@ func TestLeftoversAreRemoved(t *testing.T) {
 		t.Error("the data directory of the crashed lab is left")
 	}
 }
+
+func TestBootedHostsHaveTheirOwnView(t *testing.T) {
+	l := newLab(t)
+	a, b := host(t, l, "a", "10.77.0.1"), host(t, l, "b", "10.77.0.2")
+	for _, h := range []*Host{a, b} {
+		if err := h.Boot(t.Context(), "mount -t tmpfs tmpfs /run; echo "+h.Name()+" >/run/who"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sh := func(h *Host, script string) string {
+		t.Helper()
+		out, err := h.Exec(t.Context(), Command{Argv: []string{"sh", "-c", script}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(strings.Fields(out), " ")
+	}
+	for _, h := range []*Host{a, b} {
+		if got, want := sh(h, "hostname; cat /run/who"), h.Name()+" "+h.Name(); got != want {
+			t.Errorf("seen in %s: %q, want %q", h.Name(), got, want)
+		}
+		if got := sh(h, "cat /proc/1/comm"); got != "bash" {
+			t.Errorf("process 1 of %s is %q", h.Name(), got)
+		}
+	}
+	if _, err := os.Stat("/run/who"); err == nil {
+		t.Error("a mount of a booted host is seen outside")
+	}
+	listen(t, a)
+	mustGreet(t, b, a)
+
+	if err := a.KillAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	err := Until(t.Context(), long, "a to refuse commands", func(ctx context.Context) error {
+		if _, err := a.Exec(ctx, Command{Argv: []string{"true"}}); err == nil {
+			return os.ErrExist
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if err := a.Boot(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := sh(a, "hostname"); got != "a" {
+		t.Errorf("after the second boot the host is named %q", got)
+	}
+	if err := b.Boot(t.Context(), "false"); err == nil {
+		t.Error("a machine whose set-up fails was booted")
+	}
+}
