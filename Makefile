@@ -49,7 +49,7 @@ demo: build ## three witnesses, a database cluster and BMCs on loopback; kills t
 run: build ## the same trio, left running, with commands to play with
 	$(BIN)/witnessd demo --stay
 
-integration: build ## real peers in network namespaces; RUN=patroni|etcd|fencing|dns|all (root)
+integration: build ## real peers in network namespaces; RUN=patroni|etcd|pacemaker|fencing|dns|all (root)
 	test/integration.sh $(RUN)
 
 bench: build ## us and the peer in one run; results in out/bench.jsonl (root)

@@ -1,0 +1,70 @@
+package pacemaker
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// clusterName is the name of the laboratory's cluster: with TLS it is also the
+// name in the nodes' certificate.
+const clusterName = "labcluster"
+
+// Algorithms of corosync-qnetd, by the names of corosync.conf.
+const (
+	ffsplit = "ffsplit"
+	lms     = "lms"
+)
+
+// Settings are the parts of corosync.conf that the cases vary.
+type Settings struct {
+	// Nodes is how many nodes the cluster has, 2 to 5.
+	Nodes int
+	// Algorithm is ffsplit (the default), lms or 2nodelms.
+	Algorithm string
+	// Device is the address or the name of the quorum device.
+	Device string
+	// TLS is off (the default), on or required.
+	TLS string
+	// Timeout is quorum.device.timeout, from which corosync derives all the
+	// times of the device. Zero leaves the default of 10 s.
+	Timeout time.Duration
+	// Heuristics makes a node's vote depend on the file healthFile.
+	Heuristics bool
+	// WaitForAll turns votequorum's wait_for_all on.
+	WaitForAll bool
+}
+
+// healthFile exists on a node whose heuristics pass.
+const healthFile = "/run/healthy"
+
+func (s Settings) corosync(nodes []*Node) string {
+	var b strings.Builder
+	add := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	add("totem {\n  version: 2\n  cluster_name: %s\n  transport: knet", clusterName)
+	add("  crypto_cipher: none\n  crypto_hash: none\n  token: 1000\n}")
+	add("nodelist {")
+	for _, n := range nodes {
+		add("  node {\n    ring0_addr: %s\n    name: %s\n    nodeid: %d\n  }", n.Host.IP(), n.Name, n.ID)
+	}
+	add("}\nquorum {\n  provider: corosync_votequorum")
+	if s.WaitForAll {
+		add("  wait_for_all: 1")
+	}
+	add("  device {\n    model: net")
+	if s.Algorithm != lms { // which counts the nodes itself
+		add("    votes: 1")
+	}
+	if s.Timeout > 0 {
+		add("    timeout: %d", s.Timeout.Milliseconds())
+	}
+	if s.Heuristics {
+		add("    heuristics {\n      mode: on\n      interval: 1000\n      timeout: 800\n      sync_timeout: 3000")
+		add("      exec_flag: /usr/bin/test -e %s\n    }", healthFile)
+	}
+	add("    net {\n      host: %s\n      algorithm: %s\n      tls: %s\n      tie_breaker: lowest\n    }\n  }\n}",
+		s.Device, s.Algorithm, s.TLS)
+	add("logging {\n  to_logfile: yes\n  logfile: /var/log/corosync/corosync.log\n  to_syslog: no\n  debug: off\n  timestamp: hires\n}")
+	add("system {\n  move_to_root_cgroup: no\n}")
+	return b.String()
+}

@@ -1,0 +1,144 @@
+//go:build integration
+
+package pacemaker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"quorate/test/lab"
+)
+
+// newLab makes a lab whose logs are in out/lab/<name of the test>.
+func newLab(t *testing.T) *lab.Lab {
+	t.Helper()
+	dir := filepath.Join(root(t), "out", "lab", strings.ReplaceAll(t.Name(), "/", "-"))
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	acts, err := os.Create(filepath.Join(dir, "lab.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := lab.New(t.Context(), lab.Options{LogDir: dir, Logger: slog.New(slog.NewTextHandler(acts, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), bound)
+		defer cancel()
+		if err := l.Cleanup(ctx); err != nil {
+			t.Error(err)
+		}
+		_ = acts.Close()
+		if t.Failed() {
+			t.Logf("the logs of this case are in %s", dir)
+		}
+	})
+	return l
+}
+
+// root is the folder of the module.
+func root(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// program builds a command of this module and returns the path of its binary.
+func program(t *testing.T, pkg string) string {
+	t.Helper()
+	binary := filepath.Join(root(t), "out", "lab", "bin", filepath.Base(pkg))
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./"+pkg)
+	cmd.Dir = root(t)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", pkg, err, out)
+	}
+	return binary
+}
+
+// side is the nodes with the given numbers, 1 for the first.
+func (c *Cluster) side(ids ...int) []*Node {
+	var nodes []*Node
+	for _, id := range ids {
+		nodes = append(nodes, c.Nodes[id-1])
+	}
+	return nodes
+}
+
+// waitSeen waits until a node is seen in a state after the given moment, and
+// returns how long after it that was.
+func (c *Cluster) waitSeen(t *testing.T, what string, n *Node, since time.Time, want func(Span) bool) time.Duration {
+	t.Helper()
+	var at time.Time
+	err := lab.Until(t.Context(), bound, n.Name+" "+what, func(context.Context) error {
+		var err error
+		at, err = c.FirstSeen(n, since, want)
+		if err == nil && at.IsZero() {
+			err = fmt.Errorf("last seen: %s", c.last(n))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at.Sub(since)
+}
+
+func (c *Cluster) last(n *Node) string {
+	seen, err := c.Spans(n)
+	if err != nil || len(seen) == 0 {
+		return fmt.Sprint("nothing ", err)
+	}
+	s := seen[len(seen)-1]
+	return fmt.Sprintf("quorate %t in %v until %s", s.Quorate, s.Members, s.To.Format("15:04:05.000"))
+}
+
+// waitSplit waits until, since the given moment, every node of the winning side
+// is quorate in a membership of just this side and every other node is not
+// quorate, and returns how long it took until the last of either knew.
+func (c *Cluster) waitSplit(t *testing.T, since time.Time, winners ...*Node) (won, lost time.Duration) {
+	t.Helper()
+	for _, n := range winners {
+		won = max(won, c.waitSeen(t, "to win", n, since, func(s Span) bool { return s.Quorate && len(s.Members) == len(winners) }))
+	}
+	for _, n := range c.Others(winners...) {
+		lost = max(lost, c.waitSeen(t, "to lose", n, since, func(s Span) bool { return !s.Quorate }))
+	}
+	return won, lost
+}
+
+// worst returns the longest overlap of two quorate sides that had both settled,
+// and the longest with one that had not yet noticed.
+func (c *Cluster) worst(t *testing.T) (settled, unnoticed time.Duration) {
+	t.Helper()
+	all, err := c.Overlaps()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range all {
+		if o.Settled {
+			settled = max(settled, o.Length())
+		} else {
+			unnoticed = max(unnoticed, o.Length())
+		}
+	}
+	return settled, unnoticed
+}
+
+// ms is a time for people.
+func ms(d time.Duration) string { return d.Round(10 * time.Millisecond).String() }
