@@ -77,6 +77,7 @@ func (o *options) message(f Frame) Message {
 		return Init{
 			Seq: o.seq, Messages: o.messages, Options: o.options, NodeID: o.nodeID, Algorithm: o.algorithm,
 			HeartbeatMS: o.heartbeat, TieBreaker: o.tieBreaker, Ring: o.ring,
+			Hold: o.hold,
 		}
 	case TypeInitReply:
 		return InitReply{
@@ -120,6 +121,7 @@ func (o *options) setOption() SetOption {
 		Seq:         o.seq,
 		HeartbeatMS: optional(o, OptHeartbeat, o.heartbeat),
 		KeepActive:  optional(o, OptKeepActive, o.keepActive),
+		Hold:        optional(o, OptHold, o.hold),
 	}
 }
 

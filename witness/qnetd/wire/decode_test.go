@@ -43,6 +43,7 @@ func TestStrictness(t *testing.T) {
 		{"heuristics 0", TypeNodeList, seq + "0016 0001 00", ErrorDecodingMessage},
 		{"heuristics 3", TypeNodeList, seq + "0016 0001 03", ErrorDecodingMessage},
 		{"keep active 2", TypeSetOption, seq + "0017 0001 02", ErrorDecodingMessage},
+		{"hold 2", TypeSetOption, seq + "8001 0001 02", ErrorDecodingMessage},
 		{"tie breaker mode 0", TypeInit, seq + "0015 0005 0000000000", ErrorDecodingMessage},
 		{"tie breaker mode 4", TypeInit, seq + "0015 0005 0400000000", ErrorDecodingMessage},
 		{"short ring", TypeNodeList, seq + "000d 000b 0000000000000000000000", ErrorDecodingMessage},

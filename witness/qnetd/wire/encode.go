@@ -126,6 +126,9 @@ func (m Init) encode(e *encoder) {
 	e.out = append(e.out, byte(m.TieBreaker.Mode))
 	e.out = binary.BigEndian.AppendUint32(e.out, m.TieBreaker.NodeID)
 	e.ring(m.Ring)
+	if m.Hold {
+		e.flag(OptHold, true)
+	}
 }
 
 func (m InitReply) encode(e *encoder) {
@@ -152,6 +155,9 @@ func (m SetOption) encode(e *encoder) {
 	}
 	if m.KeepActive != nil {
 		e.flag(OptKeepActive, *m.KeepActive)
+	}
+	if m.Hold != nil {
+		e.flag(OptHold, *m.Hold)
 	}
 }
 

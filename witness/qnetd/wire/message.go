@@ -34,6 +34,7 @@ type Init struct {
 	HeartbeatMS uint32 // interval of echo requests
 	TieBreaker  TieBreaker
 	Ring        RingID
+	Hold        bool // see [OptHold]; sent if true
 }
 
 // InitReply accepts or refuses a session; every field is sent either way.
@@ -59,6 +60,7 @@ type SetOption struct {
 	Seq         uint32
 	HeartbeatMS *uint32
 	KeepActive  *bool // keep-active-partition tie breaker
+	Hold        *bool // see [OptHold]
 }
 
 // SetOptionReply carries the options of the request with the values now in force.
@@ -66,6 +68,7 @@ type SetOptionReply struct {
 	Seq         uint32
 	HeartbeatMS *uint32
 	KeepActive  *bool
+	Hold        *bool
 }
 
 // EchoRequest asks for its own body back. See [NewEchoRequest].

@@ -9,12 +9,12 @@ import (
 // options is what a body says, whatever message it belongs to: the real server
 // decodes every option in every message.
 type options struct {
-	present uint32 // bit per option
+	present uint64 // bit per option
 
 	seq, nodeID, maxRequest, maxReply, heartbeat uint32
 	cluster                                      string
 	tls                                          TLS
-	certRequired, quorate, keepActive            bool
+	certRequired, quorate, keepActive, hold      bool
 	messages                                     []Type
 	options                                      []Option
 	algorithms                                   []Algorithm
@@ -31,19 +31,30 @@ type options struct {
 	heuristics                                   Heuristics
 }
 
-func (o *options) has(opt Option) bool { return o.present&(1<<opt) != 0 }
+func (o *options) has(opt Option) bool { return o.present&bit(opt) != 0 }
+
+// bit of an option in options.present; 0 for an option of a later version.
+func bit(opt Option) uint64 {
+	switch {
+	case int(opt) < len(optionNames):
+		return 1 << opt
+	case opt == OptHold:
+		return 1 << 63
+	}
+	return 0
+}
 
 // sizes of the options of fixed length, in bytes.
 var sizes = map[Option]int{
 	OptSeq: 4, OptTLSSupported: 1, OptTLSCertRequired: 1, OptReplyErrorCode: 2, OptMaxRequest: 4, OptMaxReply: 4, OptNodeID: 4,
 	OptAlgorithm: 2, OptHeartbeat: 4, OptRingID: 12, OptConfigVersion: 8, OptDataCenterID: 4, OptNodeState: 1, OptNodeListType: 1,
-	OptVote: 1, OptQuorate: 1, OptTieBreaker: 5, OptHeuristics: 1, OptKeepActive: 1,
+	OptVote: 1, OptQuorate: 1, OptTieBreaker: 5, OptHeuristics: 1, OptKeepActive: 1, OptHold: 1,
 }
 
 // ranges of the options of one byte, both ends included.
 var ranges = map[Option][2]uint8{
 	OptTLSSupported: {0, 2}, OptTLSCertRequired: {0, 1}, OptNodeState: {1, 3}, OptNodeListType: {0, 3}, OptVote: {1, 5},
-	OptQuorate: {0, 1}, OptHeuristics: {1, 2}, OptKeepActive: {0, 1},
+	OptQuorate: {0, 1}, OptHeuristics: {1, 2}, OptKeepActive: {0, 1}, OptHold: {0, 1},
 }
 
 func badU8(o Option, v uint8) string {
@@ -64,13 +75,13 @@ func badTieBreaker(m TieBreakerMode) string {
 func scan(body []byte) (options, error) {
 	var o options
 	err := each(body, func(opt Option, value []byte) *DecodeError {
-		if int(opt) >= len(optionNames) {
-			return nil // of a later version
+		if bit(opt) == 0 {
+			return nil
 		}
 		if why := o.take(opt, value); why != "" {
 			return &DecodeError{Option: opt, Known: true, Why: why}
 		}
-		o.present |= 1 << opt
+		o.present |= bit(opt)
 		return nil
 	})
 	if err != nil {
@@ -163,6 +174,8 @@ func (o *options) take(opt Option, v []byte) string {
 		o.heuristics = Heuristics(v[0])
 	case OptKeepActive:
 		o.keepActive = v[0] == 1
+	case OptHold:
+		o.hold = v[0] == 1
 	}
 	return ""
 }

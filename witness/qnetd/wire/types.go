@@ -104,6 +104,23 @@ const (
 	OptKeepActive         Option = 23
 )
 
+// OptHold (u8, 0 or 1, in INIT and SET_OPTION) is Quorate's own and unknown to
+// corosync. The client that sets it is a proxy, which takes the vote that it
+// holds along from one witness to the next. A server that lists the option in
+// its INIT_REPLY, which it does only if the INIT carried it, promises that
+//
+//   - the end of the connection, whoever ends it, is not the end of the vote:
+//     nobody else is given the vote before the session's dead-peer time has
+//     passed since its last message, or before a NACK was answered;
+//   - the next INIT of the same node that carries the option takes over what the
+//     session owes: a NACK that was not answered is sent again on the new
+//     connection and counts only when it is answered there.
+//
+// Without the promise a proxy gives the vote up with the connection. SET_OPTION
+// with 0 takes it back: from then on the end of the connection is the end of the
+// vote, as with any client.
+const OptHold Option = 0x8001
+
 var optionNames = [...]string{
 	"MSG_SEQ_NUMBER", "CLUSTER_NAME", "TLS_SUPPORTED", "TLS_CLIENT_CERT_REQUIRED", "SUPPORTED_MESSAGES", "SUPPORTED_OPTIONS",
 	"REPLY_ERROR_CODE", "SERVER_MAXIMUM_REQUEST_SIZE", "SERVER_MAXIMUM_REPLY_SIZE", "NODE_ID", "SUPPORTED_DECISION_ALGORITHMS",
@@ -112,7 +129,12 @@ var optionNames = [...]string{
 }
 
 // String is the protocol's own name of the option.
-func (o Option) String() string { return nameOf("option", optionNames[:], int(o)) }
+func (o Option) String() string {
+	if o == OptHold {
+		return "HOLD"
+	}
+	return nameOf("option", optionNames[:], int(o))
+}
 
 // Options lists every option of this version, as version 3.0.3 announces them.
 func Options() []Option {
