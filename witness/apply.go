@@ -68,6 +68,12 @@ func (a *applier) dispatch() {
 		a.plan(c.Plan)
 	case Finished:
 		a.finished(c)
+	case QnetdCmd:
+		a.qnetd(c)
+	case QnetdExpire:
+		a.qnetdExpire(c)
+	case QnetdAlert:
+		a.qnetdAlert(c)
 	case Touch:
 	default:
 		panic(fmt.Sprintf("witness: entry %d has command %T, which this version does not know", a.e.Index, a.e.Cmd))
@@ -106,8 +112,8 @@ func (a *applier) put(c *Cluster, decision bool) {
 
 // attend keeps the list of clusters that Decide has to look at.
 func (a *applier) attend(c *Cluster) {
-	need := c.Guard != nil || c.Overdue != nil
-	for i := 0; !need && i < len(c.Spec.Members); i++ {
+	need := c.Guard != nil || c.Overdue != nil || a.s.quorumNeeds(c)
+	for i := 0; !need && c.Quorum == nil && i < len(c.Spec.Members); i++ {
 		for _, sig := range a.s.Host(c.Spec.Members[i].Host).Signals {
 			need = need || sig.Down
 		}
@@ -130,7 +136,7 @@ func (a *applier) copyOf(name string) *Cluster {
 // sameAnswers says whether two versions of a cluster give the same DNS answers.
 func sameAnswers(x, y *Cluster) bool {
 	if x.Holder != y.Holder || x.Last != y.Last || (x.Guard == nil) != (y.Guard == nil) || x.Epoch != y.Epoch ||
-		len(x.Members) != len(y.Members) {
+		len(x.Members) != len(y.Members) || moving(x) != moving(y) {
 		return false
 	}
 	for i := range x.Members {

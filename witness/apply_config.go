@@ -45,6 +45,8 @@ func (a *applier) mayReplace(cfg *Config) *Error {
 		switch {
 		case spec == nil && c.Guard == nil:
 			continue
+		case spec != nil && (spec.Kind != c.Spec.Kind || spec.Kind == KindCorosync && spec.QnetdName() != c.Spec.QnetdName()):
+			return refusedf("config.rebind", "cluster %s is of kind %s and known to corosync as %q; to manage another one declare a cluster with another name", name, c.Spec.Kind, c.Spec.QnetdName())
 		case spec != nil && spec.Prefix() != c.Spec.Prefix():
 			return refusedf("config.rebind", "cluster %s has the keys %s; to manage %s declare a cluster with another name", name, c.Spec.Prefix(), spec.Prefix())
 		case c.Guard != nil && (spec == nil || !spec.Guarded() || hostOf(spec, c.Holder) != c.HolderHost):
@@ -95,6 +97,7 @@ func hostOf(spec *ClusterSpec, member string) string {
 // index makes the look-up tables for the configuration.
 func (s *State) index() {
 	s.bind, s.hostAddr, s.hostSpec, s.members = map[string]string{}, map[string]string{}, map[string]*Host{}, map[string]memberRef{}
+	s.qnetd = map[string]string{}
 	for i := range s.Config.Hosts {
 		h := &s.Config.Hosts[i]
 		s.hostSpec[h.Name] = h
@@ -104,7 +107,11 @@ func (s *State) index() {
 	}
 	for i := range s.Config.Clusters {
 		c := &s.Config.Clusters[i]
-		s.bind[c.Prefix()] = c.Name
+		if c.Kind == KindCorosync {
+			s.qnetd[c.QnetdName()] = c.Name
+		} else {
+			s.bind[c.Prefix()] = c.Name
+		}
 		for _, m := range c.Members {
 			s.members[m.Host] = memberRef{c.Name, m.Name}
 		}
@@ -145,7 +152,7 @@ func (a *applier) rebind() {
 				c.Members[j].Host = m.Host
 			}
 		}
-		if m := spec.Member(c.Holder); m != nil {
+		if m := spec.Member(c.Holder); m != nil && spec.Kind != KindCorosync {
 			c.HolderHost = m.Host
 		}
 		a.seenOn(c.HolderHost, c.HolderLease)
@@ -162,7 +169,13 @@ func (a *applier) adopt(spec *ClusterSpec) {
 		c.Release = &Release{Epoch: epoch, Grade: GradeUnguarded, Index: a.e.Index, At: a.s.Now, Reason: "the cluster was not managed in between"}
 		a.s.retired = a.s.retired.Delete(spec.Name)
 	}
+	if spec.Kind == KindCorosync {
+		c.Quorum = &Quorum{}
+	}
 	a.put(c, true)
+	if spec.Kind == KindCorosync {
+		return
+	}
 	prefix := spec.Prefix()
 	res, err := a.s.KV.Range(kv.RangeRequest{Key: []byte(prefix), RangeEnd: []byte(kv.PrefixEnd(prefix))})
 	if err != nil {

@@ -148,6 +148,10 @@ func (a *applier) seenSince(act *Action) bool {
 		return false
 	}
 	c := a.s.Cluster(ref.cluster)
+	if c.Quorum != nil {
+		n := c.Quorum.Node(c.Spec.Member(ref.member).Node)
+		return n != nil && n.Session != nil && n.Session.Index > act.Index
+	}
 	if c.Guard != nil && c.Guard.Action == act.ID {
 		return false
 	}
@@ -198,6 +202,7 @@ func (a *applier) closeAction(old *Action, f Finished) {
 		a.provenOff(act.Host, Release{Grade: act.Grade, Reason: act.Reason, By: act.By})
 	case act.Kind == ActionFenceOff:
 		a.unproven(&act)
+		a.quorumUnproven(&act)
 	case act.Outcome == Confirmed:
 		a.poweredOn(act.Host)
 	}
@@ -212,6 +217,10 @@ func (a *applier) provenOff(host string, how Release) {
 	a.s.DNSIndex = a.e.Index
 	ref, ok := a.s.members[host]
 	if !ok {
+		return
+	}
+	if a.s.Cluster(ref.cluster).Quorum != nil {
+		a.quorumOff(ref.cluster, ref.member)
 		return
 	}
 	c := a.copyOf(ref.cluster)

@@ -81,6 +81,11 @@ func (a *applier) confirmOff(r *Request) {
 	ref, ok := a.s.members[r.Host]
 	if ok {
 		c := a.s.Cluster(ref.cluster)
+		if msg := c.connected(ref.member); msg != "" {
+			a.endRequest(r.ID, StatusRefused, "confirm.live-session", msg)
+			a.res.Err = refusedf("confirm.live-session", "%s", msg)
+			return
+		}
 		if c.Holder == ref.member && c.Spec.Guarded() && c.Guard == nil {
 			a.endRequest(r.ID, StatusRefused, "confirm.live-lease", fmt.Sprintf(
 				"%s runs %s, which holds %s with a live lease: it is on and talks to the witnesses; stop it first", r.Host, c.Holder, c.Name))

@@ -160,6 +160,9 @@ func checkFence(s *State, c *Cluster, p *Plan, item *PlanItem) *Error {
 	if c == nil {
 		return unsafe("nobody asked for %s to be powered off", item.Host)
 	}
+	if c.Quorum != nil {
+		return checkLoser(s, c, item)
+	}
 	old := s.Action(item.Replaces)
 	again := old != nil && old.Outcome == Pending && old.Kind == item.Kind && old.Host == item.Host // judged when it was planned
 	if ok, f := ruleBlast(s, c, item.Host); !ok && !again {

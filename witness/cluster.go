@@ -25,6 +25,7 @@ type Cluster struct {
 	Overdue  *Signal        `json:"overdue,omitempty"` // the holder's renewal is late
 	Would    uint64         `json:"would,omitempty"`   // entry that recorded "observe: would have fenced"
 	Runs     []*Run         `json:"runs,omitempty"`    // newest last
+	Quorum   *Quorum        `json:"quorum,omitempty"`  // of a corosync cluster
 }
 
 // Member is what a Patroni member says of itself in its key.
@@ -101,6 +102,7 @@ const (
 	GradeSelf      Grade = "self-fenced"         // by time: its watchdog must have reset it
 	GradePerson    Grade = "confirmed-by-person" // a named person said so
 	GradeUnguarded Grade = "unguarded"           // fencing: none, as in etcd
+	GradeWithdrawn Grade = "withdrawn"           // a corosync vote: every loser has answered its NACK or is surely gone
 )
 
 // proves says whether a fence result of this grade is a proof.
@@ -217,6 +219,7 @@ type Request struct {
 	Cluster  string   `json:"cluster,omitempty"`
 	To       string   `json:"to,omitempty"`
 	By       string   `json:"by"`
+	From     string   `json:"from,omitempty"` // host on which it was asked; "" = elsewhere
 	Reason   string   `json:"reason"`
 	Key      string   `json:"key,omitempty"` // idempotency key
 	Override []string `json:"override,omitempty"`

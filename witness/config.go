@@ -46,10 +46,16 @@ type FenceStep struct {
 
 // The values of the policies of a cluster.
 const (
-	KindPatroni = "patroni"
+	KindPatroni  = "patroni"
+	KindCorosync = "corosync"
 
 	FencingRequired = "required" // no release without proof; the default
 	FencingNone     = "none"     // leases behave as in etcd
+
+	// Of corosync clusters:
+	FencingOff       = "off"        // the witnesses power nothing off
+	FencingOnRequest = "on-request" // when the side that has the vote asks; the default
+	FencingProactive = "proactive"  // whoever lost the vote is powered off
 
 	FastOff     = "off"     // wait for the lease; the default
 	FastObserve = "observe" // say what fast fencing would have done
@@ -70,8 +76,11 @@ type ClusterSpec struct {
 	Fast         string       `json:"fast,omitempty" yaml:"fast,omitempty"`
 	OnUnproven   string       `json:"on_unproven,omitempty" yaml:"on_unproven,omitempty"`
 	ReleaseAfter Duration     `json:"release_after,omitempty" yaml:"release_after,omitempty"`
-	NoHolder     string       `json:"no_holder,omitempty" yaml:"no_holder,omitempty"` // DNS: nodata, servfail, last-good
-	MaxStale     Duration     `json:"max_stale,omitempty" yaml:"max_stale,omitempty"` // DNS: how old an answer may be
+	NoHolder     string       `json:"no_holder,omitempty" yaml:"no_holder,omitempty"`       // DNS: nodata, servfail, last-good
+	MaxStale     Duration     `json:"max_stale,omitempty" yaml:"max_stale,omitempty"`       // DNS: how old an answer may be
+	Qnetd        string       `json:"qnetd,omitempty" yaml:"qnetd,omitempty"`               // corosync's cluster_name; default Name
+	WaitForAll   string       `json:"wait_for_all,omitempty" yaml:"wait_for_all,omitempty"` // corosync's; "no" = declared to be off; default "yes"
+	StrictLMS    string       `json:"strict_lms,omitempty" yaml:"strict_lms,omitempty"`     // "yes" = lms as stock corosync-qnetd has it
 	Members      []MemberSpec `json:"members" yaml:"members"`
 }
 
@@ -80,6 +89,7 @@ type MemberSpec struct {
 	Name string `json:"name" yaml:"name"`
 	Host string `json:"host" yaml:"host"`
 	Port uint16 `json:"port,omitempty" yaml:"port,omitempty"` // of the service; default 5432
+	Node uint32 `json:"node,omitempty" yaml:"node,omitempty"` // corosync's nodeid
 }
 
 // ZoneSpec declares a DNS zone that the witnesses serve.
@@ -118,7 +128,7 @@ func (c *ClusterSpec) Prefix() string {
 
 // Guarded says whether the cluster's leader key is kept until its holder is
 // proven off.
-func (c *ClusterSpec) Guarded() bool { return c.Fencing != FencingNone }
+func (c *ClusterSpec) Guarded() bool { return c.Kind != KindCorosync && c.Fencing != FencingNone }
 
 // Member returns the declared member called name, or nil.
 func (c *ClusterSpec) Member(name string) *MemberSpec {

@@ -66,6 +66,8 @@ func Judge(v View, cluster string) Verdict {
 	}
 	j := &judge{v: v, c: c, ver: Verdict{Subject: cluster}}
 	switch {
+	case c.Quorum != nil:
+		j.quorum()
 	case c.Holder == "":
 		j.vacant()
 	case !c.Spec.Guarded():

@@ -73,6 +73,10 @@ func (q *requestJudge) fenceOff() {
 	}
 	if ref, ok := q.s.members[host]; ok {
 		c := q.s.Cluster(ref.cluster)
+		if c.Quorum != nil {
+			q.fenceNode(c, ref.member)
+			return
+		}
 		live := c.Holder == ref.member && c.Guard == nil
 		if !q.gate(!live, Finding{
 			Rule: "fence.holder", Verdict: verdict(!live),
@@ -108,6 +112,10 @@ func (q *requestJudge) switchover() {
 	c := q.s.Cluster(q.r.Cluster)
 	if c == nil {
 		q.plan("cluster.exists", "the cluster is declared no more").Refuse = true
+		return
+	}
+	if c.Quorum != nil {
+		q.plan("switchover.kind", fmt.Sprintf("%s is a corosync cluster: Pacemaker moves its resources (`crm_resource --move`), the witnesses only have its vote", c.Name)).Refuse = true
 		return
 	}
 	held := c.Holder != "" && c.Guard == nil

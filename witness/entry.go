@@ -101,6 +101,25 @@ type (
 		Reason   string          `json:"reason"`
 		Evidence json.RawMessage `json:"evidence,omitempty"`
 	}
+	// QnetdCmd has what clients of one witness said to the quorum device, in
+	// the order of each session. It may be proposed again when its fate is not
+	// known: messages are numbered, and none counts twice.
+	QnetdCmd struct {
+		Owner string    `json:"owner"`
+		Boot  uint64    `json:"boot"`
+		Ops   []QnetdOp `json:"ops"`
+	}
+	// QnetdExpire ends sessions, and the ACKs of ended ones, that have surely
+	// ended for their clients, too. Only the leader that watched the time may say
+	// so: it is void when Term is not the term of its entry.
+	QnetdExpire struct {
+		Items []QnetdRef `json:"items"`
+		Term  uint64     `json:"term"`
+	}
+	// QnetdAlert marks clusters whose quorum device gives no full vote.
+	QnetdAlert struct {
+		Items []QnetdVoting `json:"items"`
+	}
 	// Touch records that a node asks for nothing but the current position;
 	// the leader proposes one after an election so that its term is visible.
 	Touch struct{}
@@ -119,6 +138,9 @@ func (RequestCmd) kind() string      { return "request" }
 func (PlanCmd) kind() string         { return "plan" }
 func (Finished) kind() string        { return "finished" }
 func (Touch) kind() string           { return "touch" }
+func (QnetdCmd) kind() string        { return "qnetd" }
+func (QnetdExpire) kind() string     { return "qnetd-expire" }
+func (QnetdAlert) kind() string      { return "qnetd-alert" }
 
 // kinds decodes each kind of command.
 var kinds = map[string]func([]byte) (Command, error){
@@ -135,6 +157,9 @@ var kinds = map[string]func([]byte) (Command, error){
 	"plan":             decodeAs[PlanCmd],
 	"finished":         decodeAs[Finished],
 	"touch":            decodeAs[Touch],
+	"qnetd":            decodeAs[QnetdCmd],
+	"qnetd-expire":     decodeAs[QnetdExpire],
+	"qnetd-alert":      decodeAs[QnetdAlert],
 }
 
 func decodeAs[C Command](raw []byte) (Command, error) {
@@ -190,6 +215,7 @@ type Result struct {
 	Index    uint64        `json:"index"`
 	Revision int64         `json:"rev,omitempty"` // key space revision after it
 	Txn      *kv.TxnResult `json:"txn,omitempty"`
-	ID       uint64        `json:"id,omitempty"` // of the request or plan that it made
+	ID       uint64        `json:"id,omitempty"`    // of the request or plan that it made
+	Qnetd    []QnetdReply  `json:"qnetd,omitempty"` // for each message of a QnetdCmd
 	Err      *Error        `json:"err,omitempty"`
 }

@@ -16,6 +16,9 @@ func stepFault(old, next *Cluster) string {
 	if old == nil {
 		return ""
 	}
+	if fault := quorumStepFault(old, next); fault != "" {
+		return fault
+	}
 	granted := next.Epoch != old.Epoch
 	switch {
 	case next.Epoch < old.Epoch:
@@ -80,6 +83,9 @@ func Violations(prev, next *State) []string {
 
 // clusterFaults compares what a cluster says with the keys it stands on.
 func clusterFaults(s *State, c *Cluster) []string {
+	if c.Spec.Kind == KindCorosync {
+		return quorumFaults(c)
+	}
 	var out []string
 	leader := s.KV.Get(c.Spec.Prefix() + "leader")
 	switch {

@@ -110,6 +110,9 @@ func (s *State) restore(snap *snapshot) error {
 			return fmt.Errorf("a cluster that is not declared")
 		}
 		c.Spec = s.Config.Cluster(c.Name)
+		if (c.Quorum != nil) != (c.Spec.Kind == KindCorosync) {
+			return fmt.Errorf("cluster %s is not what its kind says", c.Name)
+		}
 		s.clusters = s.clusters.Set(c.Name, c)
 		(&applier{s: s}).attend(c)
 	}

@@ -33,6 +33,7 @@ type State struct {
 	rests    kv.Map[int64, LeaseRest] // leases that nobody renewed for a while
 	bind     map[string]string        // key prefix → cluster; replaced, never changed
 	hostSpec map[string]*Host         // replaced, never changed
+	qnetd    map[string]string        // corosync cluster_name → cluster; replaced, never changed
 	hostAddr map[string]string        // address → host; replaced, never changed
 	members  map[string]memberRef     // host → the member on it; replaced, never changed
 	retired  kv.Map[string, uint64]   // epoch of clusters that are declared no more

@@ -167,6 +167,7 @@ func (v *validator) zones() {
 
 func (v *validator) clusters() {
 	seen, prefix, placed := map[string]bool{}, map[string]string{}, map[string]string{}
+	qnetd := map[string]string{}
 	if len(v.cfg.Clusters) > maxClusters {
 		v.add("clusters", "%d clusters are more than the limit of %d", len(v.cfg.Clusters), maxClusters)
 	}
@@ -174,9 +175,14 @@ func (v *validator) clusters() {
 		c := &v.cfg.Clusters[i]
 		p := fmt.Sprintf("clusters[%d]", i)
 		v.name(seen, p+".name", c.Name, "cluster")
-		if c.Kind != KindPatroni {
-			v.add(p+".kind", "cluster %q has kind %q; known kinds: %s", c.Name, c.Kind, KindPatroni)
+		if c.Kind == KindCorosync {
+			v.corosync(p, c, qnetd, placed)
+			continue
 		}
+		if c.Kind != KindPatroni {
+			v.add(p+".kind", "cluster %q has kind %q; known kinds: %s, %s", c.Name, c.Kind, KindPatroni, KindCorosync)
+		}
+		v.foreign(p, c, map[string]string{"qnetd": c.Qnetd, "wait_for_all": c.WaitForAll, "strict_lms": c.StrictLMS})
 		v.oneOf(p+".fencing", c.Fencing, "", FencingRequired, FencingNone)
 		v.oneOf(p+".fast", c.Fast, "", FastOff, FastObserve, FastOn)
 		v.oneOf(p+".on_unproven", c.OnUnproven, "", UnprovenHold, UnprovenReleaseAfter)

@@ -184,7 +184,7 @@ func (n *Node) answerPropose(ctx context.Context, _ string, req []byte) ([]byte,
 		return nil, &witness.Error{Code: witness.CodeInvalid, Msg: err.Error()}
 	}
 	switch cmd.(type) {
-	case witness.LeaseExpire, witness.LeaseCheckpoint, witness.Bootstrap:
+	case witness.LeaseExpire, witness.LeaseCheckpoint, witness.QnetdExpire, witness.Bootstrap:
 		return nil, &witness.Error{Code: witness.CodeRefused, Msg: "only the leader itself proposes a " + witness.Kind(cmd)}
 	}
 	l, err := n.readyLead(ctx)
