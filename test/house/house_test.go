@@ -37,6 +37,7 @@ var rules = []rule{
 	{folder: "witness/report", allow: []string{"witness"}, forbid: raftish},
 	{folder: "witness/etcdapi", allow: []string{"witness", "witness/kv"}, forbid: raftish},
 	{folder: "witness/qnetd/wire", pure: true},
+	{folder: "witness/qnetd/authority", allow: []string{"witness/qnetd/wire"}, pure: true},
 	{folder: "witness/qnetd/client", allow: []string{"witness/qnetd/wire"}, pure: true},
 	{folder: "witness/httpapi", allow: []string{"witness", "witness/kv", "witness/manifest", "witness/report"}, forbid: raftish},
 	{folder: "fencing", forbid: raftish},
