@@ -24,6 +24,7 @@ type QnetdOp struct {
 	Addr       string          `json:"addr,omitempty"`
 	TLS        bool            `json:"tls,omitempty"`
 	Verified   bool            `json:"verified,omitempty"`
+	Hold       bool            `json:"hold,omitempty"` // a proxy: its vote does not end with its connection
 
 	Ring       vote.Ring       `json:"ring"`
 	Nodes      []uint32        `json:"nodes,omitempty"`
@@ -136,7 +137,7 @@ func (a *applier) qnetdMessage(op *QnetdOp, c *Cluster, n *QuorumNode) QnetdRepl
 	s, alg := n.Session, c.Quorum.Algorithm
 	switch op.Kind {
 	case QnetdOption:
-		s.KeepActive = op.KeepActive
+		s.KeepActive, s.Hold = op.KeepActive, op.Hold
 		if op.Heartbeat != 0 {
 			s.Heartbeat = op.Heartbeat
 		}
@@ -242,7 +243,7 @@ func (a *applier) qnetdInit(cmd *QnetdCmd, op *QnetdOp, c *Cluster) QnetdReply {
 	n.Left, n.Gone = false, nil // what it may still count is the new session's to answer for
 	n.Session = &QuorumSession{
 		Owner: cmd.Owner, Boot: cmd.Boot, Conn: op.Conn, Index: a.e.Index, Order: q.Orders, Since: a.s.Now, Wall: a.s.Wall,
-		Addr: op.Addr, TLS: op.TLS, Verified: op.Verified, Heartbeat: op.Heartbeat, Ring: op.Ring,
+		Addr: op.Addr, TLS: op.TLS, Verified: op.Verified, Heartbeat: op.Heartbeat, Ring: op.Ring, Hold: op.Hold,
 	}
 	if host := c.Spec.NodeHost(n.ID); host != "" && a.s.Host(host).Fenced {
 		a.poweredOn(host)
@@ -298,6 +299,9 @@ func (a *applier) endSession(c *Cluster, n *QuorumNode, cause string) {
 	default:
 		cause = GoneDropped
 	}
+	if s.Hold && (cause == GoneClosed || cause == GoneBroken || cause == GoneDropped) {
+		cause = goneHeld
+	}
 	sticky := c.Spec.sticky(q.Algorithm) && cause != gonePower && cause != goneLeaving
 	n.Session = nil
 	n.Left = cause == GoneClosed || cause == goneLeaving
@@ -332,6 +336,8 @@ func goneText(cause string) string {
 		return "silent for longer than its client waits"
 	case gonePower:
 		return "it is proven off"
+	case goneHeld:
+		return "its proxy takes the vote to another connection"
 	case goneLeaving:
 		return "it left the cluster in good order"
 	}

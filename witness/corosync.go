@@ -52,18 +52,19 @@ type QuorumNode struct {
 
 // QuorumSession is one connection of a node's qdevice, wherever it ends.
 type QuorumSession struct {
-	Owner     string `json:"owner"`     // the witness that has the connection
-	Boot      uint64 `json:"boot"`      // the life of that witness
-	Conn      uint64 `json:"conn"`      // its number there
-	Index     uint64 `json:"index"`     // of the entry that made it
-	Order     uint64 `json:"order"`     // in which the sessions of the cluster were made
-	Since     Time   `json:"since"`     // cluster time of its start
-	Wall      int64  `json:"wall"`      // Unix milliseconds of its start, for people
-	Addr      string `json:"addr"`      // of the client, with port
-	TLS       bool   `json:"tls"`       // the connection is encrypted
-	Verified  bool   `json:"verified"`  // its certificate names the cluster
-	Heartbeat uint32 `json:"heartbeat"` // ms
-	Ops       uint64 `json:"ops"`       // number of the last message that was applied
+	Owner     string `json:"owner"`          // the witness that has the connection
+	Boot      uint64 `json:"boot"`           // the life of that witness
+	Conn      uint64 `json:"conn"`           // its number there
+	Index     uint64 `json:"index"`          // of the entry that made it
+	Order     uint64 `json:"order"`          // in which the sessions of the cluster were made
+	Since     Time   `json:"since"`          // cluster time of its start
+	Wall      int64  `json:"wall"`           // Unix milliseconds of its start, for people
+	Addr      string `json:"addr"`           // of the client, with port
+	TLS       bool   `json:"tls"`            // the connection is encrypted
+	Verified  bool   `json:"verified"`       // its certificate names the cluster
+	Heartbeat uint32 `json:"heartbeat"`      // ms
+	Hold      bool   `json:"hold,omitempty"` // a proxy: its vote does not end with its connection
+	Ops       uint64 `json:"ops"`            // number of the last message that was applied
 
 	Config        []uint32        `json:"config,omitempty"`
 	ConfigVersion uint64          `json:"config_version,omitempty"`
@@ -99,6 +100,7 @@ const (
 	GoneBroken  = "broken"  // the connection broke, or the client vanished from it
 	GoneDropped = "dropped" // the witness ended it, and the client may not know yet
 	GoneExpired = "expired" // silent for longer than any client waits
+	goneHeld    = "held"    // a proxy lost its connection and takes the vote along
 	gonePower   = "power"   // the node was proven off
 	goneLeaving = "leaving" // the other nodes saw it leave
 )
@@ -112,6 +114,8 @@ func (g *QuorumGone) Void() time.Duration {
 		return hb*5/4 + goneMargin(hb)
 	case GoneDropped:
 		return 2*hb + goneMargin(hb)
+	case goneHeld:
+		return PeerLimit(g.Heartbeat) + goneMargin(hb)
 	}
 	return 0
 }

@@ -30,6 +30,7 @@ type Config struct {
 	Etcd    EtcdConfig        `yaml:"etcd"`
 	DNS     ListenConfig      `yaml:"dns"`
 	HTTP    ListenConfig      `yaml:"http"`
+	Qnetd   QnetdConfig       `yaml:"qnetd"`
 	Probe   ProbeConfig       `yaml:"probe"`
 	Timing  TimingConfig      `yaml:"timing"`
 	Log     LogConfig         `yaml:"log"`
@@ -111,7 +112,7 @@ func LoadConfig(path string) (*Config, error) {
 		}
 	}
 	cfg.setDefaults()
-	if err := errors.Join(cfg.Validate(), cfg.Etcd.load()); err != nil {
+	if err := errors.Join(cfg.Validate(), cfg.Etcd.load(), cfg.Qnetd.load()); err != nil {
 		return nil, fmt.Errorf("%s:\n%w", path, err)
 	}
 	return cfg, nil
@@ -119,7 +120,7 @@ func LoadConfig(path string) (*Config, error) {
 
 // paths are the settings that name files, relative to the configuration.
 func (c *Config) paths() []*string {
-	out := []*string{&c.Data, &c.Etcd.Auth}
+	out := []*string{&c.Data, &c.Etcd.Auth, &c.Qnetd.Cert, &c.Qnetd.Key, &c.Qnetd.ClientCA}
 	if t := c.Etcd.TLS; t != nil {
 		out = append(out, &t.Cert, &t.Key, &t.ClientCA)
 	}
@@ -149,6 +150,7 @@ func (c *Config) setDefaults() {
 	if c.Peer.Advertise == "" {
 		c.Peer.Advertise = c.Peers[c.Node]
 	}
+	c.Qnetd.setDefaults()
 	if c.Log.Level == "" {
 		c.Log.Level = "info"
 	}
@@ -170,7 +172,7 @@ func (c *Config) Validate() error {
 	if !c.Join && c.Peers[c.Node] == "" {
 		add("peers: list all first witnesses with their peer addresses, this one (%q) too, the same on each; or set join: true", c.Node)
 	}
-	for name, addr := range map[string]string{"peer.listen": c.Peer.Listen, "etcd.listen": c.Etcd.Listen, "dns.listen": c.DNS.Listen, "http.listen": c.HTTP.Listen} {
+	for name, addr := range map[string]string{"peer.listen": c.Peer.Listen, "etcd.listen": c.Etcd.Listen, "dns.listen": c.DNS.Listen, "http.listen": c.HTTP.Listen, "qnetd.listen": c.Qnetd.Listen} {
 		if _, _, err := net.SplitHostPort(addr); addr != "" && err != nil {
 			add("%s: %q is not host:port", name, addr)
 		}

@@ -16,6 +16,7 @@ import (
 	"quorate/dnsfailover"
 	"quorate/witness/etcdapi"
 	"quorate/witness/httpapi"
+	"quorate/witness/qnetd"
 )
 
 // fronts are the servers that clients talk to.
@@ -24,6 +25,7 @@ type fronts struct {
 	dns  *dnsfailover.Server
 	api  http.Handler
 	webL net.Listener
+	qnet *qnetd.Server // nil if it is off
 	log  *slog.Logger
 
 	etcdAddr, httpAddr, dnsAddr string
@@ -41,6 +43,12 @@ func listen(cfg Config, b *backend, log *slog.Logger, reg *prometheus.Registry) 
 		f.etcd = &etcdapi.Server{Listener: l, Backend: &etcdBackend{b}, Log: log, TLS: cfg.Etcd.tls, Access: cfg.Etcd.access}
 		if cfg.Etcd.access != nil && cfg.Etcd.tls == nil {
 			log.Warn("the etcd API asks for passwords but has no TLS: whoever sees the network can read them", "addr", f.etcdAddr)
+		}
+	}
+	if cfg.Qnetd.Listen != "" {
+		var err error
+		if f.qnet, err = openQnetd(cfg, b, log, reg); err != nil {
+			return nil, f.closeAfter(err)
 		}
 	}
 	source := &dnsSource{node: b, log: log}
@@ -81,6 +89,9 @@ func (f *fronts) closeAfter(err error) error {
 func (f *fronts) start(g *errgroup.Group, ctx context.Context) {
 	if f.etcd != nil {
 		g.Go(func() error { return f.etcd.Run(ctx) })
+	}
+	if f.qnet != nil {
+		g.Go(func() error { return f.qnet.Run(ctx) })
 	}
 	if f.dns != nil {
 		g.Go(func() error { return f.dns.Run(ctx) })

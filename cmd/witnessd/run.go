@@ -33,7 +33,7 @@ type Options struct {
 
 // Services are the addresses on which a running witness listens.
 type Services struct {
-	Etcd, HTTP, DNS string
+	Etcd, HTTP, DNS, Qnetd string
 	Backend         *backend
 }
 
@@ -59,7 +59,7 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	if opts.Ready != nil {
-		opts.Ready(&Services{Etcd: front.etcdAddr, HTTP: front.httpAddr, DNS: front.dnsAddr, Backend: b})
+		opts.Ready(&Services{Etcd: front.etcdAddr, HTTP: front.httpAddr, DNS: front.dnsAddr, Qnetd: front.qnetdAddr(), Backend: b})
 	}
 
 	nctx, stopNode := context.WithCancel(context.WithoutCancel(ctx))

@@ -36,6 +36,7 @@ var rules = []rule{
 	{folder: "witness/manifest", allow: []string{"witness"}, forbid: raftish},
 	{folder: "witness/report", allow: []string{"witness"}, forbid: raftish},
 	{folder: "witness/etcdapi", allow: []string{"witness", "witness/kv"}, forbid: raftish},
+	{folder: "witness/qnetd", allow: []string{"witness", "witness/vote", "witness/qnetd/wire"}, forbid: raftish},
 	{folder: "witness/qnetd/wire", pure: true},
 	{folder: "witness/qnetd/authority", allow: []string{"witness/qnetd/wire"}, pure: true},
 	{folder: "witness/qnetd/client", allow: []string{"witness/qnetd/wire"}, pure: true},
