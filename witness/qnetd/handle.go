@@ -238,9 +238,6 @@ func (c *session) onSetOption(m wire.SetOption) *ending {
 	if m.KeepActive != nil {
 		c.keepActive = *m.KeepActive
 	}
-	if m.Hold != nil {
-		c.hold = *m.Hold
-	}
 	op.KeepActive, op.Hold = c.keepActive, c.hold
 	c.submit(op, func(r witness.QnetdReply) {
 		if op.Heartbeat != 0 {

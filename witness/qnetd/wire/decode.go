@@ -121,7 +121,6 @@ func (o *options) setOption() SetOption {
 		Seq:         o.seq,
 		HeartbeatMS: optional(o, OptHeartbeat, o.heartbeat),
 		KeepActive:  optional(o, OptKeepActive, o.keepActive),
-		Hold:        optional(o, OptHold, o.hold),
 	}
 }
 

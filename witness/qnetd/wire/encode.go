@@ -156,9 +156,6 @@ func (m SetOption) encode(e *encoder) {
 	if m.KeepActive != nil {
 		e.flag(OptKeepActive, *m.KeepActive)
 	}
-	if m.Hold != nil {
-		e.flag(OptHold, *m.Hold)
-	}
 }
 
 func (m SetOptionReply) encode(e *encoder) { SetOption(m).encode(e) }

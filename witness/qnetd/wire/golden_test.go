@@ -113,7 +113,7 @@ func TestEveryMessage(t *testing.T) {
 		StartTLS{Seq: 2},
 		ServerError{Code: UnexpectedMessage},
 		ServerError{Seq: new(uint32(7)), Code: InitRequired},
-		SetOption{Seq: 1, HeartbeatMS: new(uint32(0)), KeepActive: new(false), Hold: new(false)},
+		SetOption{Seq: 1, HeartbeatMS: new(uint32(0)), KeepActive: new(false)},
 		SetOptionReply{Seq: 1, HeartbeatMS: new(uint32(8000))},
 		Init{
 			Seq: 2, NodeID: 3, Algorithm: 77, HeartbeatMS: 1, TieBreaker: TieBreaker{Mode: TieNode, NodeID: 9},

@@ -60,7 +60,6 @@ type SetOption struct {
 	Seq         uint32
 	HeartbeatMS *uint32
 	KeepActive  *bool // keep-active-partition tie breaker
-	Hold        *bool // see [OptHold]
 }
 
 // SetOptionReply carries the options of the request with the values now in force.
@@ -68,7 +67,6 @@ type SetOptionReply struct {
 	Seq         uint32
 	HeartbeatMS *uint32
 	KeepActive  *bool
-	Hold        *bool
 }
 
 // EchoRequest asks for its own body back. See [NewEchoRequest].

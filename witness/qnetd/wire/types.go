@@ -104,21 +104,20 @@ const (
 	OptKeepActive         Option = 23
 )
 
-// OptHold (u8, 0 or 1, in INIT and SET_OPTION) is Quorate's own and unknown to
-// corosync. The client that sets it is a proxy, which takes the vote that it
-// holds along from one witness to the next. A server that lists the option in
-// its INIT_REPLY, which it does only if the INIT carried it, promises that
+// OptHold (u8, 0 or 1, in INIT) is Quorate's own and unknown to corosync. The
+// client that sets it is a proxy, which takes the vote that it holds along from
+// one witness to the next. A server that lists the option in its INIT_REPLY,
+// which it does only if the INIT carried it, promises that
 //
-//   - the end of the connection, whoever ends it, is not the end of the vote:
-//     nobody else is given the vote before the session's dead-peer time has
-//     passed since its last message, or before a NACK was answered;
-//   - the next INIT of the same node that carries the option takes over what the
-//     session owes: a NACK that was not answered is sent again on the new
-//     connection and counts only when it is answered there.
+//   - the end of the connection, whoever ends it and however, is not the end of
+//     the vote: nobody else is given it before the client is surely past twice
+//     its heartbeat interval;
+//   - the next INIT of the same node takes over what the session owes: a NACK
+//     that was not answered counts only when it is answered on the new one.
 //
-// Without the promise a proxy gives the vote up with the connection. SET_OPTION
-// with 0 takes it back: from then on the end of the connection is the end of the
-// vote, as with any client.
+// Without the promise a proxy gives the vote up with the connection. There is no
+// way to take it back: a proxy cannot tell a qdevice that has cast its NACK from
+// one that was killed, whose last vote corosync counts for a while.
 const OptHold Option = 0x8001
 
 var optionNames = [...]string{
