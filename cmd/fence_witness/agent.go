@@ -21,6 +21,7 @@ type agent struct {
 	out    io.Writer
 	errs   io.Writer
 	now    func() time.Time
+	node   string // the name of this machine
 }
 
 // do carries the action out and returns the exit code.

@@ -70,7 +70,10 @@ func run(ctx context.Context, argv []string, in io.Reader, out, errs io.Writer) 
 	if err != nil {
 		return fail(err)
 	}
-	a := agent{options: o, client: c, out: out, errs: errs, now: time.Now}
+	a := agent{options: o, client: c, out: out, errs: errs, now: time.Now, node: "a nameless machine"}
+	if node, err := os.Hostname(); err == nil {
+		a.node = node
+	}
 	code, err := a.do(ctx)
 	if err != nil {
 		return fail(err)

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"quorate/witness"
@@ -63,12 +63,13 @@ func (a *agent) incident(ctx context.Context, h *httpapi.HostView) (string, erro
 // that is under way is followed; one that is over stands for this one only if it
 // was carried out and still holds.
 func (a *agent) order(ctx context.Context, v *view, h *httpapi.HostView, op, incident string) error {
+	from := a.asker(v)
 	for n := 0; ; n++ {
 		attempt := strconv.Itoa(n)
 		if n >= maxAttempts {
 			attempt = rand.Text()
 		}
-		body, err := a.send(ctx, h, op, fmt.Sprintf("fence_witness/%s/%s/%s/%s", incident, op, h.Name, attempt))
+		body, err := a.send(ctx, h, from, op, fmt.Sprintf("fence_witness/%s/%s/%s/%s", incident, op, h.Name, attempt))
 		if err != nil {
 			return err
 		}
@@ -88,6 +89,18 @@ func (a *agent) order(ctx context.Context, v *view, h *httpapi.HostView, op, inc
 	}
 }
 
+// asker is the host that this machine is to the witnesses, or "": they refuse the
+// side that lost the vote.
+func (a *agent) asker(v *view) string {
+	short, _, _ := strings.Cut(a.node, ".")
+	for _, name := range []string{a.node, short} {
+		if h, err := a.find(v, name); err == nil {
+			return h.Name
+		}
+	}
+	return ""
+}
+
 // holds says whether an older order that is over answers this one too.
 func (a *agent) holds(r *witness.Request, h *httpapi.HostView, op string) bool {
 	if r.Status != witness.StatusDone {
@@ -100,14 +113,10 @@ func (a *agent) holds(r *witness.Request, h *httpapi.HostView, op string) bool {
 	return recent || op == "off" && h.Fenced
 }
 
-func (a *agent) send(ctx context.Context, h *httpapi.HostView, op, key string) (httpapi.RequestBody, error) {
-	node, err := os.Hostname()
-	if err != nil {
-		node = "unknown node"
-	}
+func (a *agent) send(ctx context.Context, h *httpapi.HostView, from, op, key string) (httpapi.RequestBody, error) {
 	var body httpapi.RequestBody
-	err = a.client.post(ctx, "/v1/fences", httpapi.FenceOrder{
-		Op: op, Host: h.Name, By: "fence_witness on " + node, Key: key,
+	err := a.client.post(ctx, "/v1/fences", httpapi.FenceOrder{
+		Op: op, Host: h.Name, From: from, By: "fence_witness on " + a.node, Key: key,
 		Reason: fmt.Sprintf("Pacemaker asks for %s of %s", a.action, a.plug),
 	}, &body)
 	var api *httpapi.Error

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	bmcUser     = "root"
-	bmcPassword = "calvin"
+	BMCUser     = "root"
+	BMCPassword = "calvin"
 )
 
 // BMC is the management controller of a database host. It is a host of its own
@@ -48,7 +48,7 @@ func NewBMC(ctx context.Context, l *lab.Lab, i int, of *lab.Host, program string
 	}
 	process, err := host.Start(lab.Command{Argv: []string{
 		program, "-namespace", of.Namespace(), "-listen", host.IP() + ":443",
-		"-control", "127.0.0.1:8000", "-user", bmcUser, "-password", bmcPassword,
+		"-control", "127.0.0.1:8000", "-user", BMCUser, "-password", BMCPassword,
 	}})
 	if err != nil {
 		return nil, err

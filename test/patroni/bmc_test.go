@@ -30,7 +30,7 @@ func TestBMCKillsItsHostOnly(t *testing.T) {
 	}
 	start := time.Now()
 	out, err := bmc.Host.Exec(t.Context(), lab.Command{Argv: []string{
-		"curl", "-sS", "-k", "-u", bmcUser + ":" + bmcPassword, "-H", "Content-Type: application/json",
+		"curl", "-sS", "-k", "-u", BMCUser + ":" + BMCPassword, "-H", "Content-Type: application/json",
 		"-d", `{"ResetType":"ForceOff"}`, bmc.URL + "/redfish/v1/Systems/1/Actions/ComputerSystem.Reset",
 	}})
 	if err != nil {

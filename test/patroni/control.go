@@ -57,7 +57,7 @@ func (w *Witnesses) manifest(c *Cluster, bmcs map[string]*BMC, p Policy) string 
 	for _, m := range c.Members {
 		bmc := bmcs[m.Name]
 		add("- {name: bmc-%s, driver: redfish, settings: {url: %q, username: %s, password: %s, cert_sha256: %q}}",
-			m.Host.Name(), bmc.URL, bmcUser, bmcPassword, bmc.Fingerprint)
+			m.Host.Name(), bmc.URL, BMCUser, BMCPassword, bmc.Fingerprint)
 	}
 	add("clusters:")
 	add("- name: %s", scope)

@@ -46,6 +46,7 @@ type actionBody struct {
 type FenceOrder struct {
 	Op       string   `json:"op" enum:"off,on"`
 	Host     string   `json:"host" maxLength:"63"`
+	From     string   `json:"from,omitempty" maxLength:"63" doc:"the host on which it is asked: a side of its cluster that lost the vote is refused"`
 	By       string   `json:"by" doc:"the person or program that asks"`
 	Reason   string   `json:"reason" doc:"why, for the record"`
 	Key      string   `json:"key,omitempty" maxLength:"500" doc:"idempotency key: the same key is the same order, however often it is sent"`
@@ -86,7 +87,7 @@ func (a *API) routeFences(h huma.API) {
 		func(ctx context.Context, in *answer[FenceOrder]) (*requestOutput, error) {
 			o := in.Body
 			return a.order(ctx, o.Wait, witness.Request{
-				Kind: "fence-" + o.Op, Host: o.Host, By: o.By, Reason: o.Reason, Key: o.Key, Override: o.Override,
+				Kind: "fence-" + o.Op, Host: o.Host, From: o.From, By: o.By, Reason: o.Reason, Key: o.Key, Override: o.Override,
 			})
 		}, func(in *answer[FenceOrder]) string { return a.clusterOn(in.Body.Host) })
 	type confirmInput struct {
