@@ -54,7 +54,7 @@ func TestFenceAgent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := NewCluster(t.Context(), l, Settings{Nodes: 2, Device: q.Host.IP()}, "", agents)
+	c, err := NewCluster(t.Context(), l, Settings{Nodes: 2, Addresses: []string{q.Host.IP()}, Agents: agents})
 	if err != nil {
 		t.Fatal(err)
 	}

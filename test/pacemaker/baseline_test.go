@@ -15,8 +15,8 @@ func stock(t *testing.T, s Settings) (*Cluster, *Qnetd) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Device = q.Host.IP()
-	c, err := NewCluster(t.Context(), l, s, "", "")
+	s.Addresses = []string{q.Host.IP()}
+	c, err := NewCluster(t.Context(), l, s)
 	if err != nil {
 		t.Fatal(err)
 	}

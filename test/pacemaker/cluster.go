@@ -39,8 +39,7 @@ type Node struct {
 }
 
 // NewCluster makes the hosts n1, n2, … and boots them. Nothing is started yet.
-// names are more lines of /etc/hosts; agents is a folder of fence agents, or "".
-func NewCluster(ctx context.Context, l *lab.Lab, s Settings, names, agents string) (*Cluster, error) {
+func NewCluster(ctx context.Context, l *lab.Lab, s Settings) (*Cluster, error) {
 	if s.Algorithm == "" {
 		s.Algorithm = ffsplit
 	}
@@ -55,16 +54,12 @@ func NewCluster(ctx context.Context, l *lab.Lab, s Settings, names, agents strin
 			return nil, err
 		}
 		c.Nodes = append(c.Nodes, &Node{
-			Name: name, ID: i, Host: host, agents: agents,
+			Name: name, ID: i, Host: host, agents: s.Agents,
 			dir: filepath.Join(l.DataDir(), name), logs: filepath.Join(l.LogDir(), name),
 		})
 	}
-	hosts := "127.0.0.1 localhost\n" + names
-	for _, n := range c.Nodes {
-		hosts += n.Host.IP() + " " + n.Name + "\n"
-	}
-	for _, n := range c.Nodes {
-		if err := n.prepare(s.corosync(c.Nodes), hosts); err != nil {
+	for i, n := range c.Nodes {
+		if err := n.prepare(s.corosync(c.Nodes), c.hosts(i)); err != nil {
 			return nil, err
 		}
 		if err := n.Boot(ctx); err != nil {
@@ -72,6 +67,20 @@ func NewCluster(ctx context.Context, l *lab.Lab, s Settings, names, agents strin
 		}
 	}
 	return c, nil
+}
+
+// hosts is /etc/hosts of a node. Every node begins with another address of the
+// device, so that their connections end on different witnesses.
+func (c *Cluster) hosts(node int) string {
+	var b strings.Builder
+	b.WriteString("127.0.0.1 localhost\n")
+	for _, n := range c.Nodes {
+		b.WriteString(n.Host.IP() + " " + n.Name + "\n")
+	}
+	for i := range c.Settings.Addresses {
+		b.WriteString(c.Settings.Addresses[(node+i)%len(c.Settings.Addresses)] + " " + deviceName + "\n")
+	}
+	return b.String()
 }
 
 // prepare lays out the node's directories, as its Debian packages do.

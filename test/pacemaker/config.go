@@ -22,8 +22,8 @@ type Settings struct {
 	Nodes int
 	// Algorithm is ffsplit (the default), lms or 2nodelms.
 	Algorithm string
-	// Device is the address or the name of the quorum device.
-	Device string
+	// Addresses are those of the quorum device, by which every node finds it.
+	Addresses []string
 	// TLS is off (the default), on or required.
 	TLS string
 	// Timeout is quorum.device.timeout, from which corosync derives all the
@@ -33,7 +33,12 @@ type Settings struct {
 	Heuristics bool
 	// WaitForAll turns votequorum's wait_for_all on.
 	WaitForAll bool
+	// Agents is a folder of fence agents laid over the nodes' /usr/sbin, or "".
+	Agents string
 }
+
+// deviceName is the host name of the quorum device on the nodes.
+const deviceName = "witness"
 
 // healthFile exists on a node whose heuristics pass.
 const healthFile = "/run/healthy"
@@ -63,7 +68,7 @@ func (s Settings) corosync(nodes []*Node) string {
 		add("      exec_flag: /usr/bin/test -e %s\n    }", healthFile)
 	}
 	add("    net {\n      host: %s\n      algorithm: %s\n      tls: %s\n      tie_breaker: lowest\n    }\n  }\n}",
-		s.Device, s.Algorithm, s.TLS)
+		deviceName, s.Algorithm, s.TLS)
 	add("logging {\n  to_logfile: yes\n  logfile: /var/log/corosync/corosync.log\n  to_syslog: no\n  debug: off\n  timestamp: hires\n}")
 	add("system {\n  move_to_root_cgroup: no\n}")
 	return b.String()

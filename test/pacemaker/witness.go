@@ -35,7 +35,10 @@ type Witness struct {
 
 // WitnessOptions are the parts of a witness's configuration that cases vary.
 type WitnessOptions struct {
-	TLS string // of the quorum device: off or required
+	// TLS of the quorum device: off or required; "" leaves the device out.
+	TLS string
+	// Authority is the folder of `witnessctl qdevice`.
+	Authority string
 }
 
 // NewWitnesses makes the hosts w1, w2, w3, starts witnessd on them, and waits
@@ -79,7 +82,14 @@ peer: {listen: "%s:7400", advertise: "%s:7400"}
 http: {listen: "%s:8080", advertise: "http://%s:8080"}
 timing: {heartbeat: 300ms}
 `, n.Name, site, filepath.Join(n.dir, "data"), strings.Join(peers, ", "), ip, ip, ip, ip)
-	return text
+	switch o.TLS {
+	case "":
+		return text
+	case "off":
+		return text + fmt.Sprintf("qnetd: {listen: \"%s:5403\", tls: off}\n", ip)
+	}
+	return text + fmt.Sprintf("qnetd: {listen: \"%s:5403\", tls: %s, cert: %s, key: %s, client_ca: %s}\n",
+		ip, o.TLS, filepath.Join(o.Authority, "server.crt"), filepath.Join(o.Authority, "server.key"), filepath.Join(o.Authority, "ca.crt"))
 }
 
 // Start starts a witness on the data that it has.
@@ -102,6 +112,15 @@ func (w *Witnesses) URLs() string {
 		urls = append(urls, "http://"+n.Host.IP()+":8080")
 	}
 	return strings.Join(urls, ",")
+}
+
+// IPs are the witnesses' addresses.
+func (w *Witnesses) IPs() []string {
+	var ips []string
+	for _, n := range w.Nodes {
+		ips = append(ips, n.Host.IP())
+	}
+	return ips
 }
 
 // Ctl runs witnessctl on the given host, or on a witness's that works.
