@@ -38,6 +38,7 @@ var rules = []rule{
 	{folder: "witness/etcdapi", allow: []string{"witness", "witness/kv"}, forbid: raftish},
 	{folder: "witness/qnetd", allow: []string{"witness", "witness/vote", "witness/qnetd/wire"}, forbid: raftish},
 	{folder: "witness/qnetd/wire", pure: true},
+	{folder: "witness/qnetd/proxy", allow: []string{"witness/qnetd/wire", "witness/qnetd/client"}, pure: true},
 	{folder: "witness/qnetd/authority", allow: []string{"witness/qnetd/wire"}, pure: true},
 	{folder: "witness/qnetd/client", allow: []string{"witness/qnetd/wire"}, pure: true},
 	{folder: "witness/httpapi", allow: []string{"witness", "witness/kv", "witness/manifest", "witness/report"}, forbid: raftish},
