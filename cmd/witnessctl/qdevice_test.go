@@ -56,7 +56,7 @@ func TestQdeviceCertificates(t *testing.T) {
 	if again := mustCtl(t, "qdevice", "ca"); again != text {
 		t.Error("the second call prints another authority")
 	}
-	for file, mode := range map[string]fs.FileMode{"quorate-ca": 0o700, "quorate-ca/ca.key": 0o600, "quorate-ca/witness.key": 0o600} {
+	for file, mode := range map[string]fs.FileMode{"quorate-ca": 0o700, "quorate-ca/ca.key": 0o600, "quorate-ca/server.key": 0o600} {
 		if info, err := os.Stat(file); err != nil || info.Mode().Perm() != mode {
 			t.Errorf("%s: %v, %v, want %v", file, info.Mode(), err, mode)
 		}

@@ -119,7 +119,7 @@ func TestStockTLS(t *testing.T) {
 	run(t, fmt.Sprintf(`cd %s && mkdir nssdb && echo -n >pw && cp pw nssdb/pwdfile.txt
 certutil -N -d nssdb -f pw
 certutil -A -d nssdb -f pw -t CT,c,c -n "QNet CA" -i ca/ca.crt
-openssl pkcs12 -export -passout pass: -name "QNetd Cert" -in ca/witness.crt -inkey ca/witness.key -out server.p12
+openssl pkcs12 -export -passout pass: -name "QNetd Cert" -in ca/server.crt -inkey ca/server.key -out server.p12
 pk12util -d nssdb -k pw -W "" -i server.p12`, dir))
 	keyPEM, request, err := authority.NewKey("labcluster")
 	if err != nil {

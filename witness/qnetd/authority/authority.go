@@ -20,8 +20,8 @@ import (
 const (
 	CertFile       = "ca.crt"      // PEM; for the nodes and the witnesses
 	KeyFile        = "ca.key"      // PEM, PKCS#8; the secret
-	ServerCertFile = "witness.crt" // PEM
-	ServerKeyFile  = "witness.key" // PEM, PKCS#8
+	ServerCertFile = "server.crt" // PEM
+	ServerKeyFile  = "server.key" // PEM, PKCS#8
 	issuedFolder   = "issued"      // NAME.crt (PEM) for each cluster
 )
 

@@ -5,14 +5,20 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"time"
 
 	"quorate/witness/qnetd/client"
 	"quorate/witness/qnetd/wire"
 )
 
-// writeTime is how long qdevice may take to read a message.
-const writeTime = 5 * time.Second
+// A peer that does not read is closed after this time, or this many messages. The
+// session does not wait for it: its lease may end meanwhile.
+const (
+	writeTime = 5 * time.Second
+	lastTime  = 200 * time.Millisecond // for what is left when the session ends
+	maxQueue  = 32
+)
 
 // connected brings a connection to a witness to the session that dialled it.
 type connected struct {
@@ -29,13 +35,19 @@ type serving struct {
 	ctx    context.Context // ends with the session; its goroutines with it
 	events chan Event
 	late   []Event // of the session's own making: handled before others
+	out    chan wire.Message
 	ups    map[int]*up
+
+	mu    sync.Mutex
+	limit time.Duration // of one write to qdevice
 }
 
 // up is a connection to a witness, or one on its way.
 type up struct {
-	cancel context.CancelFunc
+	cancel context.CancelFunc // ends what the connection has of goroutines
+	ctx    context.Context
 	conn   *client.Conn
+	out    chan wire.Message
 }
 
 // Serve serves one connection of qdevice until it, the lease or the context
@@ -44,16 +56,29 @@ func (p *Proxy) Serve(ctx context.Context, nc net.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &serving{
 		p: p, core: New(Config{Cluster: p.Cluster, Witnesses: len(p.Witnesses), Lease: p.Lease}, 0), start: time.Now(),
-		local: nc, ctx: ctx, events: make(chan Event, 16), ups: map[int]*up{},
+		local: nc, ctx: ctx, events: make(chan Event, 16), out: make(chan wire.Message, maxQueue), ups: map[int]*up{},
+		limit: writeTime,
 	}
+	go s.readLocal()
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		s.writeLocal()
+	}()
 	defer func() {
+		// qdevice first: it gives the vote up when it notices.
+		cancel()
+		s.mu.Lock()
+		s.limit = lastTime
+		_ = nc.SetWriteDeadline(time.Now().Add(lastTime))
+		s.mu.Unlock()
+		close(s.out)
+		<-written
 		_ = nc.Close()
 		for _, u := range s.ups {
 			u.close()
 		}
-		cancel()
 	}()
-	go s.readLocal()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for !s.core.Done() {
@@ -78,6 +103,7 @@ func (p *Proxy) Serve(ctx context.Context, nc net.Conn) {
 			}
 			u.conn, e = c.conn, c.Ready
 			go s.readUp(c.ID, c.conn)
+			go s.write(u.ctx, u.out, c.conn.Send, func(err error) Event { return UpClosed{c.ID, err.Error()} })
 		}
 		for _, a := range s.core.Step(time.Since(s.start), e) {
 			s.do(a)
@@ -88,28 +114,18 @@ func (p *Proxy) Serve(ctx context.Context, nc net.Conn) {
 func (s *serving) do(a Action) {
 	switch a := a.(type) {
 	case SendLocal:
-		raw, err := wire.Append(nil, a.Message)
-		if err == nil {
-			_ = s.local.SetWriteDeadline(time.Now().Add(writeTime))
-			_, err = s.local.Write(raw)
-		}
-		if err != nil {
-			s.late = append(s.late, LocalClosed{"cannot write to corosync-qdevice: " + err.Error()})
+		if !queue(s.out, a.Message) {
+			s.late = append(s.late, LocalClosed{"corosync-qdevice does not read what it is sent"})
 		}
 	case CloseLocal:
 		s.p.Log.Info("corosync-qdevice's connection ends", "why", a.Why)
-		_ = s.local.Close()
 	case Dial:
-		ctx, cancel := context.WithTimeout(s.ctx, s.p.Lease)
-		s.ups[a.ID] = &up{cancel: cancel}
+		ctx, cancel := context.WithCancel(s.ctx)
+		s.ups[a.ID] = &up{cancel: cancel, ctx: ctx, out: make(chan wire.Message, maxQueue)}
 		go s.dial(ctx, a)
 	case SendUp:
-		u := s.ups[a.ID]
-		if u == nil || u.conn == nil {
-			return // its end is on its way to the core
-		}
-		if err := u.conn.Send(a.Message); err != nil {
-			s.late = append(s.late, UpClosed{a.ID, err.Error()})
+		if u := s.ups[a.ID]; u != nil && !queue(u.out, a.Message) {
+			s.late = append(s.late, UpClosed{a.ID, "it does not read what it is sent"})
 		}
 	case CloseUp:
 		if u := s.ups[a.ID]; u != nil {
@@ -121,6 +137,50 @@ func (s *serving) do(a Action) {
 			s.p.Log.Warn(a.Text, "witnesses", s.p.Witnesses)
 		} else {
 			s.p.Log.Info(a.Text, "witnesses", s.p.Witnesses)
+		}
+	}
+}
+
+// queue is false if too much is waiting already.
+func queue(to chan<- wire.Message, m wire.Message) bool {
+	select {
+	case to <- m:
+		return true
+	default:
+		return false
+	}
+}
+
+// write sends what is queued, and reports the first failure.
+func (s *serving) write(ctx context.Context, from <-chan wire.Message, send func(wire.Message) error, failed func(error) Event) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case m := <-from:
+			if err := send(m); err != nil {
+				s.post(failed(err))
+				return
+			}
+		}
+	}
+}
+
+// writeLocal sends what is queued for qdevice until the queue is closed.
+func (s *serving) writeLocal() {
+	for m := range s.out {
+		raw, err := wire.Append(nil, m)
+		if err == nil {
+			s.mu.Lock()
+			_ = s.local.SetWriteDeadline(time.Now().Add(s.limit))
+			s.mu.Unlock()
+			_, err = s.local.Write(raw)
+		}
+		if err != nil {
+			s.post(LocalClosed{"cannot write to corosync-qdevice: " + err.Error()})
+			for range s.out { // nothing more can be said
+			}
+			return
 		}
 	}
 }
@@ -165,6 +225,8 @@ func (s *serving) readLocal() {
 }
 
 func (s *serving) dial(ctx context.Context, a Dial) {
+	ctx, cancel := context.WithTimeout(ctx, s.p.Lease)
+	defer cancel()
 	nc, err := s.p.Dial(ctx, s.p.Witnesses[a.Witness])
 	var conn *client.Conn
 	if err == nil {
