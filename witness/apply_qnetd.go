@@ -49,6 +49,7 @@ const (
 	QnetdAsk        = "ask"      // for the vote
 	QnetdAnswered   = "answered" // a NACK
 	QnetdDown       = "down"     // the session ended
+	QnetdTimer      = "timer"    // stock lms looks again at a client that waits
 )
 
 // QnetdReply is what a client is answered.
@@ -160,6 +161,9 @@ func (a *applier) qnetdMessage(op *QnetdOp, c *Cluster, n *QuorumNode) QnetdRepl
 		for _, id := range op.Leaving {
 			a.left(c, id)
 		}
+		if c.strict() && len(s.Members) > 0 {
+			return a.castStrict(c, n, c.Quorum.Ballot(), s.Ring)
+		}
 		return QnetdReply{Vote: vote.NoChange}
 	case QnetdHeuristics:
 		s.Regular, s.Heuristics = op.Heuristics, op.Heuristics
@@ -170,6 +174,10 @@ func (a *applier) qnetdMessage(op *QnetdOp, c *Cluster, n *QuorumNode) QnetdRepl
 			return QnetdReply{Vote: vote.AskLater}
 		}
 		return a.cast(c, n)
+	case QnetdTimer:
+		if c.strict() && s.Want == vote.WaitForReply {
+			return a.castStrict(c, n, c.Quorum.Ballot(), s.Ring)
+		}
 	case QnetdAsk:
 		if alg == vote.FFSplit {
 			return QnetdReply{Code: 14}
@@ -195,11 +203,10 @@ func (a *applier) qnetdMembership(op *QnetdOp, c *Cluster, n *QuorumNode) QnetdR
 	if code := q.Algorithm.CheckMembers(n.ID, op.Nodes); code != 0 || len(op.Nodes) > maxQuorumNodes {
 		return QnetdReply{Code: max(code, vote.CodeInvalidMembershipList)}
 	}
-	strict := q.Algorithm == vote.LMS && c.Spec.StrictLMS == "yes"
 	before := q.Ballot()
 	s.Members, s.Ring = op.Nodes, op.Ring
 	s.AtMembership, s.Heuristics = op.Heuristics, op.Heuristics
-	if strict {
+	if c.strict() {
 		return a.castStrict(c, n, before, op.Ring)
 	}
 	if q.Algorithm == vote.FFSplit && len(s.Config) == 0 {
@@ -251,7 +258,7 @@ func (a *applier) qnetdInit(cmd *QnetdCmd, op *QnetdOp, c *Cluster) QnetdReply {
 	}
 	a.event(Event{Kind: "qnetd-connected", Cluster: c.Name, Host: c.Spec.NodeHost(n.ID), Epoch: c.Epoch,
 		Text: fmt.Sprintf("%s of %s is connected to %s from %s (%s)", c.Spec.NodeName(n.ID), c.Name, cmd.Owner, op.Addr, op.Algorithm)})
-	a.run(c)
+	a.rerun(c)
 	a.put(c, true)
 	return QnetdReply{Ring: op.Ring}
 }
@@ -319,11 +326,7 @@ func (a *applier) endSession(c *Cluster, n *QuorumNode, cause string) {
 	}
 	a.event(Event{Kind: "qnetd-disconnected", Level: level, Cluster: c.Name, Host: c.Spec.NodeHost(n.ID), Epoch: c.Epoch,
 		Text: fmt.Sprintf("%s of %s is not connected any more: %s", c.Spec.NodeName(n.ID), c.Name, goneText(cause))})
-	if q.Algorithm == vote.LMS && c.Spec.StrictLMS == "yes" {
-		a.advance(c) // stock lms does not vote anew
-		return
-	}
-	a.run(c)
+	a.rerun(c)
 }
 
 func goneText(cause string) string {

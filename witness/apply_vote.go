@@ -17,6 +17,23 @@ func (a *applier) cast(c *Cluster, n *QuorumNode) QnetdReply {
 	return QnetdReply{Vote: vote.NoChange}
 }
 
+// strict says whether a cluster is decided as stock lms does.
+func (c *Cluster) strict() bool {
+	return c.Quorum.Algorithm == vote.LMS && c.Spec.StrictLMS == "yes"
+}
+
+// rerun runs the vote after somebody came or went. Stock lms does not.
+func (a *applier) rerun(c *Cluster) {
+	if !c.strict() {
+		a.run(c)
+		return
+	}
+	if len(c.Quorum.Connected()) == 0 {
+		c.Quorum.Phase = PhaseIdle
+	}
+	a.advance(c)
+}
+
 // run lets the connected nodes vote anew. It abandons what was under way.
 func (a *applier) run(c *Cluster) {
 	q := c.Quorum

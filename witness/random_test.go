@@ -85,11 +85,15 @@ func (g *nonsense) stamp() witness.Stamp {
 
 func (g *nonsense) lease() int64    { return int64(g.rng.IntN(7)) }
 func (g *nonsense) member() string  { return pick(g, "pg1", "pg2", "pg3", "z1", "z2", "", "\xff") }
-func (g *nonsense) host() string    { return pick(g, "h1", "h2", "h3", "h4", "h5", "h9") }
+func (g *nonsense) host() string    { return pick(g, "h1", "h2", "h3", "h4", "h5", "h6", "h7", "h9") }
 func (g *nonsense) cluster() string { return pick(g, "pg", "pg", "zz", "gone", "") }
 
 func (g *nonsense) command() witness.Command {
-	switch g.rng.IntN(20) {
+	switch g.rng.IntN(28) {
+	case 20, 21, 22, 23, 24, 25, 26:
+		return g.qnetd()
+	case 27:
+		return g.qnetdExpire()
 	case 0:
 		return witness.Configure{Config: g.config()}
 	case 1, 2, 3:
@@ -130,7 +134,7 @@ func (g *nonsense) command() witness.Command {
 
 func (g *nonsense) config() witness.Config {
 	var cfg witness.Config
-	for i := 1; i <= 5; i++ {
+	for i := 1; i <= 7; i++ {
 		h := fmt.Sprintf("h%d", i)
 		cfg.Devices = append(cfg.Devices, witness.Device{Name: "d" + h, Driver: "x"})
 		cfg.Hosts = append(cfg.Hosts, witness.Host{Name: h, Addresses: []string{"10.0.0." + h[1:]}, Fence: []witness.FenceStep{{Level: 1, Device: "d" + h}}})
@@ -144,6 +148,9 @@ func (g *nonsense) config() witness.Config {
 		spec.Fast = pick(g, "on", "observe", "off")
 	}
 	cfg.Clusters = append(cfg.Clusters, spec)
+	if g.rng.IntN(4) > 0 {
+		cfg.Clusters = append(cfg.Clusters, g.corosync())
+	}
 	if g.rng.IntN(3) > 0 {
 		cfg.Clusters = append(cfg.Clusters, witness.ClusterSpec{
 			Name: "zz", Kind: witness.KindPatroni, Fencing: pick(g, "", "none"),

@@ -97,6 +97,12 @@ var inputs = map[string]func(*world, input){
 	"finished": inFinished,
 	"plan":     inPlan,
 	"run":      inRun,
+	"corosync": inCorosync,
+	"qdevice":  inQdevice,
+	"qconnect": inQconnect,
+	"qexpire":  inQexpire,
+	"qalert":   inQalert,
+	"votes":    inVotes,
 	"restore":  func(w *world, _ input) { w.s = restored(w.t, w.s) },
 }
 
@@ -226,6 +232,7 @@ func inObserve(w *world, in input) {
 func inRequest(w *world, in input) {
 	r := witness.Request{
 		Kind: in.at(0), To: in.get("to", ""), By: in.get("by", "anna"), Reason: in.get("reason", "planned work"), Key: in.get("key", ""),
+		From: in.get("from", ""),
 	}
 	if o := in.get("override", ""); o != "" {
 		r.Override = strings.Split(o, ",")

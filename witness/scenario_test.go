@@ -72,6 +72,8 @@ type world struct {
 	log     []witness.Entry
 	out     strings.Builder
 	summary string
+	devices map[string]qdevice // of corosync clusters
+	conns   uint64
 }
 
 func newWorld(t testing.TB) *world {
