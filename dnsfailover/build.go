@@ -50,8 +50,10 @@ type ClusterView struct {
 	Epoch uint64
 	// Primary is the holder; nil while there is none.
 	Primary     *Target
-	LastPrimary *Target  // for PolicyLastGood
-	Replicas    []Target // all that are healthy
+	LastPrimary *Target // for PolicyLastGood
+	// Primaries are further holders, where several share the role.
+	Primaries []Target
+	Replicas  []Target // all that are healthy
 	// LastReplicas is for PolicyLastGood.
 	LastReplicas []Target
 	// Members are all configured members: one that is left out gets NXDOMAIN.

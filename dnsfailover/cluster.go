@@ -30,7 +30,7 @@ func (c *ClusterView) targets() iter.Seq[*Target] {
 				return
 			}
 		}
-		for _, list := range [][]Target{c.Members, c.Replicas, c.LastReplicas} {
+		for _, list := range [][]Target{c.Members, c.Replicas, c.LastReplicas, c.Primaries} {
 			for i := range list {
 				if !yield(&list[i]) {
 					return
@@ -62,10 +62,13 @@ func (b *clusterBuild) build() []RRset {
 	replicaPolicy := b.policy(roleReplica, b.c.ReplicaPolicy)
 	sets := b.members(primaryPolicy)
 
-	primary := b.alive(listOf(b.c.Primary))
+	primary := b.alive(append(listOf(b.c.Primary), b.c.Primaries...))
 	txt := fmt.Sprintf("epoch=%d holder=", b.c.Epoch)
-	if len(primary) > 0 {
-		txt += primary[0].Name
+	for i, t := range primary {
+		if i > 0 {
+			txt += ","
+		}
+		txt += t.Name
 	}
 	sets = append(sets, b.role(rolePrimary, primary, b.alive(listOf(b.c.LastPrimary)), primaryPolicy)...)
 	holder := b.set(rolePrimary+"."+b.origin, dns.TypeTXT, rolePrimary, primaryPolicy)

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -74,6 +75,12 @@ func clusterView(s *witness.State, c *witness.Cluster) dnsfailover.ClusterView {
 	for _, m := range c.Spec.Members {
 		t := target(s, c, m)
 		view.Members = append(view.Members, t)
+		if q := c.Quorum; q != nil { // the nodes of the partition that has the vote
+			if slices.Contains(q.Partition, m.Node) && !c.Moving() {
+				view.Primaries = append(view.Primaries, t)
+			}
+			continue
+		}
 		reported := c.MemberNamed(m.Name)
 		switch {
 		case m.Name == c.Holder && c.Guard == nil:

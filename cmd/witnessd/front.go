@@ -71,7 +71,7 @@ func listen(cfg Config, b *backend, log *slog.Logger, reg *prometheus.Registry) 
 		known[name] = true
 	}
 	f.api = httpapi.New(httpapi.Options{
-		Backend: httpBackend{b}, Zone: source.zoneText, Drivers: known, Membership: b.Node, Log: log,
+		Backend: httpBackend{b}, Qnetd: f.qnetdInfo(cfg.Qnetd), Zone: source.zoneText, Drivers: known, Membership: b.Node, Log: log,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}),
 	})
 	f.log = log

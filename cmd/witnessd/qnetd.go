@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"quorate/witness/httpapi"
 	"quorate/witness/qnetd"
 )
 
@@ -102,4 +103,16 @@ func (f *fronts) qnetdAddr() string {
 		return ""
 	}
 	return f.qnet.Addr()
+}
+
+// qnetdInfo returns what the HTTP API tells of the port, or nil without one.
+func (f *fronts) qnetdInfo(cfg QnetdConfig) func() httpapi.QnetdInfo {
+	if f.qnet == nil {
+		return nil
+	}
+	return func() httpapi.QnetdInfo {
+		return httpapi.QnetdInfo{
+			Address: f.qnet.Addr(), TLS: cfg.TLS, CertRequired: f.qnet.TLS.CertRequired, Clients: f.qnet.Clients(), Contact: f.qnet.Contact.Seconds(),
+		}
+	}
 }

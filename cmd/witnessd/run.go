@@ -34,7 +34,7 @@ type Options struct {
 // Services are the addresses on which a running witness listens.
 type Services struct {
 	Etcd, HTTP, DNS, Qnetd string
-	Backend         *backend
+	Backend                *backend
 }
 
 // Run runs one witness until ctx ends. It stops in this order: the front ends,

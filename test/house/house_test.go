@@ -41,7 +41,7 @@ var rules = []rule{
 	{folder: "witness/qnetd/proxy", allow: []string{"witness/qnetd/wire", "witness/qnetd/client"}, pure: true},
 	{folder: "witness/qnetd/authority", allow: []string{"witness/qnetd/wire"}, pure: true},
 	{folder: "witness/qnetd/client", allow: []string{"witness/qnetd/wire"}, pure: true},
-	{folder: "witness/httpapi", allow: []string{"witness", "witness/kv", "witness/manifest", "witness/report"}, forbid: raftish},
+	{folder: "witness/httpapi", allow: []string{"witness", "witness/kv", "witness/vote", "witness/manifest", "witness/report"}, forbid: raftish},
 	{folder: "fencing", forbid: raftish},
 	{folder: "fencing/redfish", allow: []string{"fencing"}, forbid: raftish},
 	{folder: "fencing/simulated", allow: []string{"fencing"}, forbid: raftish},

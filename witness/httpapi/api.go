@@ -61,6 +61,8 @@ type Options struct {
 	Zone    func(zone string) (string, error)
 	Metrics http.Handler    // served at /metrics
 	Drivers map[string]bool // fence drivers that a configuration may name; nil accepts any
+	// Qnetd describes the port for corosync; nil if there is none.
+	Qnetd func() QnetdInfo
 	// Membership changes the set of witnesses; nil refuses to.
 	Membership Membership
 	Log        *slog.Logger // default: discard
@@ -112,6 +114,7 @@ func New(opts Options) *API {
 	a.routeRequests(h)
 	a.routeEvents(h)
 	a.routeZones(h)
+	a.routeQnetd(h)
 	a.routeHealth()
 	schemas := h.OpenAPI().Components.Schemas.Map()
 	delete(schemas, "ErrorModel") // the framework's own errors, which nobody gets to see

@@ -68,6 +68,8 @@ type MemberView struct {
 
 func clusterState(c *witness.Cluster) string {
 	switch {
+	case c.Quorum != nil:
+		return quorumState(c)
 	case c.Holder == "":
 		return StateVacant
 	case c.Guard == nil:
@@ -93,6 +95,9 @@ func viewCluster(v witness.View, c *witness.Cluster) ClusterView {
 }
 
 func protection(s *witness.State, c *witness.Cluster, members []MemberView) string {
+	if c.Quorum != nil {
+		return quorumProtection(c)
+	}
 	host := s.Config.Host(c.HolderHost)
 	other := func(m MemberView) bool { return m.Ready && m.Name != c.Holder }
 	switch {
@@ -113,6 +118,9 @@ func protection(s *witness.State, c *witness.Cluster, members []MemberView) stri
 // members returns all members by name: those that are declared and those that
 // report.
 func members(s *witness.State, c *witness.Cluster) []MemberView {
+	if c.Quorum != nil {
+		return quorumMembers(s, c)
+	}
 	out := make([]MemberView, 0, len(c.Spec.Members))
 	for _, spec := range c.Spec.Members {
 		if c.MemberNamed(spec.Name) == nil {

@@ -92,7 +92,7 @@ func (a *API) role(in *RoleInput) (*roleOutput, error) {
 		}
 	}
 	// The holder counts from its grant on, even before its member key is there.
-	if in.Role == RolePrimary && c.Holder != "" && c.Guard == nil && c.MemberNamed(c.Holder) == nil && !s.Host(c.HolderHost).Fenced {
+	if in.Role == RolePrimary && c.Quorum == nil && c.Holder != "" && c.Guard == nil && c.MemberNamed(c.Holder) == nil && !s.Host(c.HolderHost).Fenced {
 		out.Members = append(out.Members, c.Holder)
 		out.Yes = out.Yes || in.Member == "" || in.Member == c.Holder
 	}

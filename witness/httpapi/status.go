@@ -80,6 +80,13 @@ func (a *API) status(s *witness.State) StatusBody {
 		if len(out.Attention) >= maxAttention {
 			continue
 		}
+		if c.Quorum != nil && c.Quorum.NotVoting != "" {
+			out.Attention = append(out.Attention, Attention{Cluster: name, Text: "its quorum device gives no full vote: " + c.Quorum.NotVoting})
+			continue
+		}
+		if c.Quorum != nil && (state == StateOK || state == StateVacant) {
+			continue // what is missing becomes an alert after a while
+		}
 		if state == StateGuarded || state == StateHeld || state == StateVacant && c.Last != "" {
 			out.Attention = append(out.Attention, Attention{Cluster: name, Host: c.HolderHost, Text: witness.Judge(v, name).Sentence})
 		} else if p := protection(s, c, members(s, c)); p == ProtectionNoCandidate {

@@ -43,7 +43,6 @@ type session struct {
 	preinit    bool
 	name       string // corosync's name of the cluster
 	init       bool   // an INIT was sent on to the log
-	op         uint64
 	keepActive bool
 	hold       bool
 
@@ -58,11 +57,15 @@ type session struct {
 	closing sync.Once
 	ended   atomic.Pointer[ending]
 
+	queue sync.Mutex // held while a message is numbered and queued
+	op    uint64     // its last number
+
 	mu      sync.Mutex
 	sent    uint32    // number of the last VOTE_INFO that was sent
 	sentAs  vote.Vote // and what it was
 	heardAt time.Time // last message
 	looked  *witness.Cluster
+	timing  bool // a timer of stock lms runs
 }
 
 type outgoing struct {
@@ -218,6 +221,8 @@ func (c *session) startTLS() error {
 
 // submit sends something on to the log; done may be nil.
 func (c *session) submit(op witness.QnetdOp, done func(witness.QnetdReply)) {
+	c.queue.Lock()
+	defer c.queue.Unlock()
 	op.Cluster, op.Node, op.Conn = c.cluster, c.node, c.conn
 	if op.Kind != witness.QnetdInit && op.Kind != witness.QnetdDown {
 		c.op++

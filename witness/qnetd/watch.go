@@ -59,11 +59,25 @@ func (c *session) look(state *witness.State) {
 		go c.drop(witness.GoneDropped, "another connection of the node took over, or the session is over")
 		return
 	}
+	if own.Want == vote.WaitForReply && cl.Spec.StrictLMS == "yes" && cl.Quorum.Algorithm == vote.LMS && !c.timing {
+		c.timing = true
+		time.AfterFunc(time.Duration(own.Heartbeat)*time.Millisecond/4, c.lookAgain)
+	}
 	if own.VoteSeq == c.sent || own.Vote == vote.None {
 		return
 	}
 	c.sent, c.sentAs = own.VoteSeq, own.Vote
 	c.send(wire.VoteInfo{Seq: own.VoteSeq, Vote: wire.Vote(own.Vote), Ring: ringOut(own.VoteRing)})
+}
+
+// lookAgain has a client that waits judged again, as the timer of stock lms does.
+func (c *session) lookAgain() {
+	c.mu.Lock()
+	c.timing, c.looked = false, nil
+	c.mu.Unlock()
+	if c.ended.Load() == nil {
+		c.submit(witness.QnetdOp{Kind: witness.QnetdTimer}, func(witness.QnetdReply) {})
+	}
 }
 
 func (s *Server) owns(q *witness.QuorumSession, conn uint64) bool {
