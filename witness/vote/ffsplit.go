@@ -43,9 +43,16 @@ func (b *Ballot) ffsplit(r *Result) {
 }
 
 // unstable says why nothing can be decided yet, or "".
+//
+// The stock server asks this only once the client that spoke last has told its
+// membership, and gives a NACK to others that have not. Here a connection alone
+// leads to a vote; it must not cost a node the vote that it takes along.
 func (b *Ballot) unstable() string {
 	for i := range b.Clients {
 		x := &b.Clients[i]
+		if len(x.Config) == 0 || len(x.Members) == 0 {
+			return fmt.Sprintf("node %d has not told its configuration and its membership yet", x.ID)
+		}
 		for j := range b.Clients {
 			y := &b.Clients[j]
 			if i != j && !subset(x.Config, y.Config) {

@@ -81,6 +81,8 @@ func TestTables(t *testing.T) {
 		{"same ring, not the same nodes", FFSplit, 3, lowest, "", []string{"1 1.9 1,2", "2 1.9 2"}, "WW"},
 		{"configurations differ", FFSplit, 2, lowest, "", []string{"1 1.9 1,2", "2 1.9 1,2 other"}, "WW"},
 		{"a client that has not told its configuration", FFSplit, 2, lowest, "", []string{"1 1.9 1,2", "2 1.9 1,2 mute"}, "WW"},
+		{"a client that has not told its membership", FFSplit, 2, lowest, "", []string{"1 1.9 1", "2 1.9 -"}, "WW"},
+		{"nothing but a connection", FFSplit, 2, lowest, "2", []string{"2 1.9 - mute"}, "W"},
 		{"heuristics beat the tie breaker", FFSplit, 2, lowest, "", []string{"1 1.9 1 fail", "2 2.9 2"}, "NA"},
 		{"a pass beats none", FFSplit, 2, lowest, "", []string{"1 1.9 1", "2 2.9 2 pass"}, "NA"},
 		{"both fail: the tie breaker", FFSplit, 2, lowest, "", []string{"1 1.9 1 fail", "2 2.9 2 fail"}, "AN"},

@@ -1,0 +1,87 @@
+//go:build integration
+
+package qdevice
+
+import (
+	"bytes"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"quorate/witness/qnetd/wire"
+)
+
+// TestProxy is a lone survivor behind witness-agent: its peer is gone, it has
+// the vote, and the witness that it talks to dies, again and again, of every
+// witness and in both ways. It must not cast anything but ACK for a moment.
+func TestProxy(t *testing.T) {
+	tr := newTrio(t, 1)
+	tr.identity("c1")
+	listen := free(t)
+	var log bytes.Buffer
+	agent := exec.Command(filepath.Join(tr.dir, "witness-agent"), "qdevice-proxy", "--listen", listen, "--witness", strings.Join(tr.devices(), ","),
+		"--ca", filepath.Join(tr.dir, "ca/ca.crt"), "--cert", filepath.Join(tr.dir, "c1.crt"), "--key", filepath.Join(tr.dir, "c1.key"))
+	agent.Stdout, agent.Stderr = &log, &log
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = agent.Process.Kill()
+		_ = agent.Wait()
+		if t.Failed() {
+			t.Logf("witness-agent said:\n%s", log.String())
+		}
+	})
+	survivor := New("c1", 2, []uint32{1, 2}, listen)
+	survivor.Member(wire.RingID{NodeID: 2, Seq: 13}, 2)
+	casts := make(chan Cast, 1000)
+	survivor.OnCast = func(c Cast) { casts <- c }
+	running(t, survivor)
+	until(t, "the survivor has the vote", func() bool { return survivor.Cast().Vote == wire.ACK })
+	for len(casts) > 0 {
+		<-casts
+	}
+
+	for round := range 6 {
+		var lost *process
+		until(t, "a witness has the session", func() bool { lost = tr.holder(agent); return lost != nil })
+		leads := lost == tr.leader()
+		if round%2 == 0 {
+			tr.kill(lost)
+		} else {
+			tr.pause(lost, true)
+		}
+		start := time.Now()
+		until(t, "another witness has the session", func() bool {
+			now := tr.holder(agent)
+			return now != nil && now != lost
+		})
+		t.Logf("round %d: the lost witness led: %t; moved after %v", round, leads, time.Since(start).Round(time.Millisecond))
+		time.Sleep(time.Second) // for what a wrong move would bring about
+		if round%2 == 0 {
+			tr.start(lost)
+		} else {
+			tr.pause(lost, false)
+		}
+		until(t, "three witnesses work", func() bool { return tr.leader() != nil && tr.all() })
+		for len(casts) > 0 {
+			c := <-casts
+			t.Errorf("round %d: the survivor cast %v: %s", round, c.Vote, c.Why)
+		}
+		if survivor.Sessions() != 1 {
+			t.Fatalf("round %d: qdevice has noticed: %d sessions", round, survivor.Sessions())
+		}
+	}
+
+	// With no witness left the proxy is not one.
+	for _, p := range tr.witnesses {
+		tr.kill(p)
+	}
+	until(t, "the vote ends with the lease", func() bool { return survivor.Cast().Vote == wire.NACK })
+	for _, p := range tr.witnesses {
+		tr.start(p)
+	}
+	until(t, "the survivor has the vote again", func() bool { return survivor.Cast().Vote == wire.ACK })
+}
