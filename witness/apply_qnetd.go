@@ -123,7 +123,7 @@ func (a *applier) qnetdOp(cmd *QnetdCmd, op *QnetdOp) QnetdReply {
 	if op.Op <= s.Ops {
 		return QnetdReply{Vote: vote.NoChange, Ring: s.Ring} // the same message again
 	}
-	s.Ops = op.Op
+	s.Ops, s.Stale = op.Op, false
 	reply := a.qnetdMessage(op, c, n)
 	if reply.Code == 0 && reply.Vote != vote.None {
 		s.Said = reply.Vote
@@ -238,6 +238,7 @@ func (a *applier) qnetdInit(cmd *QnetdCmd, op *QnetdOp, c *Cluster) QnetdReply {
 		return QnetdReply{Gone: true, Why: fmt.Sprintf("%s has %d nodes already", c.Name, len(q.Nodes))}
 	}
 	n := q.grow(op.Node)
+	second := n.Session != nil
 	if n.Session != nil && !a.supersede(c, n, op) {
 		a.put(c, false)
 		return QnetdReply{Code: qnetdDuplicateNode, Why: fmt.Sprintf("node %d of %s is connected from %s", n.ID, c.Name, n.Session.Addr)}
@@ -250,7 +251,7 @@ func (a *applier) qnetdInit(cmd *QnetdCmd, op *QnetdOp, c *Cluster) QnetdReply {
 	n.Left, n.Gone = false, nil // what it may still count is the new session's to answer for
 	n.Session = &QuorumSession{
 		Owner: cmd.Owner, Boot: cmd.Boot, Conn: op.Conn, Index: a.e.Index, Order: q.Orders, Since: a.s.Now, Wall: a.s.Wall,
-		Addr: op.Addr, TLS: op.TLS, Verified: op.Verified, Heartbeat: op.Heartbeat, Ring: op.Ring, Hold: op.Hold,
+		Addr: op.Addr, TLS: op.TLS, Verified: op.Verified, Heartbeat: op.Heartbeat, Ring: op.Ring, Hold: op.Hold, Stale: second,
 	}
 	if host := c.Spec.NodeHost(n.ID); host != "" && a.s.Host(host).Fenced {
 		a.poweredOn(host)
@@ -309,6 +310,9 @@ func (a *applier) endSession(c *Cluster, n *QuorumNode, cause string) {
 	if s.Hold && (cause == GoneClosed || cause == GoneBroken || cause == GoneDropped) {
 		cause = goneHeld
 	}
+	if s.Stale && (cause == GoneClosed || cause == GoneBroken || cause == GoneDropped || cause == goneHeld) {
+		cause = goneStale
+	}
 	sticky := c.Spec.sticky(q.Algorithm) && cause != gonePower && cause != goneLeaving
 	n.Session = nil
 	n.Left = cause == GoneClosed || cause == goneLeaving
@@ -339,6 +343,8 @@ func goneText(cause string) string {
 		return "silent for longer than its client waits"
 	case gonePower:
 		return "it is proven off"
+	case goneStale:
+		return "nothing was heard on it; the session that it took the place of may be the newer one"
 	case goneHeld:
 		return "its proxy takes the vote to another connection"
 	case goneLeaving:

@@ -66,6 +66,10 @@ type QuorumSession struct {
 	Hold      bool   `json:"hold,omitempty"` // a proxy: its vote does not end with its connection
 	Ops       uint64 `json:"ops"`            // number of the last message that was applied
 
+	// Stale: it took the place of another session, and nothing was heard on it
+	// since. It may be the older of the two, whose start was late to get here.
+	Stale bool `json:"stale,omitempty"`
+
 	Config        []uint32        `json:"config,omitempty"`
 	ConfigVersion uint64          `json:"config_version,omitempty"`
 	Members       []uint32        `json:"members,omitempty"`
@@ -100,6 +104,7 @@ const (
 	GoneBroken  = "broken"  // the connection broke, or the client vanished from it
 	GoneDropped = "dropped" // the witness ended it, and the client may not know yet
 	GoneExpired = "expired" // silent for longer than any client waits
+	goneStale   = "stale"   // it took the place of another, and nothing was heard on it since
 	goneHeld    = "held"    // a proxy lost its connection and takes the vote along
 	gonePower   = "power"   // the node was proven off
 	goneLeaving = "leaving" // the other nodes saw it leave
@@ -112,13 +117,17 @@ func (g *QuorumGone) Void() time.Duration {
 	switch g.Cause {
 	case GoneBroken: // a killed qdevice: votequorum drops its vote after T = 1.25 HB
 		return hb*5/4 + goneMargin(hb)
-	case GoneDropped:
+	case GoneDropped, goneStale:
 		return 2*hb + goneMargin(hb)
 	case goneHeld:
 		return PeerLimit(g.Heartbeat) + goneMargin(hb)
 	}
 	return 0
 }
+
+// Stale says that the other session of the node may be the one that lives: its
+// witness has to notice first, which takes it as long as it does without contact.
+func (g *QuorumGone) Stale() bool { return g.Cause == goneStale }
 
 // goneMargin covers clocks of different speed, timers and the way of messages.
 func goneMargin(hb time.Duration) time.Duration { return hb/50 + 250*time.Millisecond }

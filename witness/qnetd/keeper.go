@@ -23,7 +23,7 @@ type keeper struct {
 
 	term   uint64
 	armed  time.Time
-	gone   map[witness.QnetdRef]time.Time
+	since  map[witness.QnetdRef]time.Time // when a session, or the end of one, was seen first
 	silent map[string]time.Time // cluster → since when its device gives no full vote
 	looked time.Time
 	busy   atomic.Bool
@@ -96,7 +96,7 @@ func (k *keeper) run(ctx context.Context) error {
 		}
 		s := k.node.State()
 		if s.Term != k.term || paused {
-			k.term, k.armed, k.gone, k.silent = s.Term, now, map[witness.QnetdRef]time.Time{}, map[string]time.Time{}
+			k.term, k.armed, k.since, k.silent = s.Term, now, map[witness.QnetdRef]time.Time{}, map[string]time.Time{}
 		}
 		k.look(ctx, s, now)
 	}
@@ -113,27 +113,35 @@ func (k *keeper) look(ctx context.Context, s *witness.State, now time.Time) {
 		for i := range c.Quorum.Nodes {
 			n := &c.Quorum.Nodes[i]
 			ref := witness.QnetdRef{Cluster: name, Node: n.ID}
+			var limit time.Duration
+			at := now
 			switch {
 			case n.Session != nil:
 				seen := k.seen(n.Session)
-				if now.Sub(seen.at) > witness.SessionLimit(n.Session.Heartbeat, seen.contact) {
-					ref.Index = n.Session.Index
-					items = append(items, ref)
-				}
+				ref.Index, at = n.Session.Index, seen.at
+				limit = witness.SessionLimit(n.Session.Heartbeat, seen.contact)
 			case n.Gone != nil && !n.Gone.Sticky:
-				ref.Index = n.Gone.Index
-				since, ok := k.gone[ref]
-				if !ok {
-					since = now
+				ref.Index, limit = n.Gone.Index, n.Gone.Void()
+				if n.Gone.Stale() {
+					limit += k.contact
 				}
-				kept[ref] = since
-				if now.Sub(since) > n.Gone.Void() {
-					items = append(items, ref)
-				}
+			default:
+				continue
+			}
+			since, ok := k.since[ref]
+			if !ok {
+				since = now
+			}
+			kept[ref] = since
+			if n.Session == nil || since.After(at) {
+				at = since // a report of before it was there says nothing of it
+			}
+			if now.Sub(at) > limit {
+				items = append(items, ref)
 			}
 		}
 	}
-	k.gone = kept
+	k.since = kept
 	if len(items) > 0 {
 		k.propose(ctx, witness.QnetdExpire{Items: items[:min(len(items), expireMax)], Term: k.term})
 	}
