@@ -50,7 +50,11 @@ func TestFenceAgent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := NewWitnesses(t.Context(), l, program(t, "cmd/witnessd"), program(t, "cmd/witnessctl"), WitnessOptions{})
+	client, err := l.Host(t.Context(), "client", "10.77.0.50")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := NewWitnesses(t.Context(), l, client, program(t, "cmd/witnessd"), program(t, "cmd/witnessctl"), WitnessOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"quorate/test/lab"
+	"quorate/test/patroni"
 )
 
 // bound is generous: everything that must happen has happened within it, on a
@@ -22,7 +23,8 @@ type Cluster struct {
 	Nodes    []*Node
 	Settings Settings
 
-	lab *lab.Lab
+	lab  *lab.Lab
+	bmcs map[string]*patroni.BMC // by the names of the nodes; nil without any
 }
 
 // Node is one of its hosts.

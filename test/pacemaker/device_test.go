@@ -3,24 +3,65 @@
 package pacemaker
 
 import (
+	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
+
+	"quorate/test/lab"
 )
 
+// short makes every time of the quorum device shorter than corosync's default
+// of 10 s, for cases that wait for it; heartbeats come every 3.2 s then.
+const short = 4 * time.Second
+
+// variant is how a case's cluster and its declaration differ from the usual ones.
+type variant struct {
+	Settings
+	policy string // more lines of the cluster's declaration
+	fences bool   // every node has a BMC, and fence_witness
+}
+
 // device is a cluster over three witnesses, all votes present.
-func device(t *testing.T, s Settings, policy string) (*Cluster, *Witnesses) {
+func device(t *testing.T, v variant) (*Cluster, *Witnesses) {
 	t.Helper()
 	l := newLab(t)
-	w, err := NewWitnesses(t.Context(), l, program(t, "cmd/witnessd"), program(t, "cmd/witnessctl"), WitnessOptions{TLS: "off"})
+	client, err := l.Host(t.Context(), "client", "10.77.0.50")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Addresses = w.IPs()
-	c, err := NewCluster(t.Context(), l, s)
+	control, daemon := program(t, "cmd/witnessctl"), program(t, "cmd/witnessd")
+	o := WitnessOptions{TLS: "off"}
+	if v.TLS == "required" {
+		o.TLS = v.TLS
+		if o.Authority, err = NewAuthority(t.Context(), l, client, control); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if v.fences {
+		if v.Agents, err = Agents(l, program(t, "cmd/fence_witness")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w, err := NewWitnesses(t.Context(), l, client, daemon, control, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Apply(t.Context(), c, nil, policy); err != nil {
+	v.Addresses = w.IPs()
+	c, err := NewCluster(t.Context(), l, v.Settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Authority != "" {
+		if err := c.Certify(t.Context(), o.Authority, control); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if v.fences {
+		c.bmcs = bmcs(t, c)
+	}
+	if err := w.Apply(t.Context(), c, c.bmcs, v.policy); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Start(t.Context()); err != nil {
@@ -29,15 +70,17 @@ func device(t *testing.T, s Settings, policy string) (*Cluster, *Witnesses) {
 	return c, w
 }
 
-// neverTwoSides fails the test if two sides were ever quorate.
-func (c *Cluster) neverTwoSides(t *testing.T) {
+// neverTwoSides fails the test if two sides were ever quorate. A node that runs
+// on in a membership with the others counts as a side of its own where far is
+// set: it was out of reach, so that nothing but time could take its vote away.
+func (c *Cluster) neverTwoSides(t *testing.T, far bool) {
 	t.Helper()
 	all, err := c.Overlaps()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, o := range all {
-		if o.Settled {
+		if o.Settled || far {
 			t.Errorf("two quorate sides: %s", o)
 		} else {
 			t.Logf("quorate beside a side that had not noticed: %s", o)
@@ -45,37 +88,122 @@ func (c *Cluster) neverTwoSides(t *testing.T) {
 	}
 }
 
-// TestRingCut: one side wins; when it then loses the witnesses, the vote moves,
-// and at no instant are there two quorate sides.
-func TestRingCut(t *testing.T) {
-	c, w := device(t, Settings{Nodes: 2}, "")
-	n1, n2 := c.Nodes[0], c.Nodes[1]
-	cut := time.Now()
-	if err := c.Cut(t.Context(), n1); err != nil {
-		t.Fatal(err)
-	}
-	won, lost := c.waitSplit(t, cut, n1)
-	t.Logf("ring cut: won after %s, lost after %s", ms(won), ms(lost))
-	c.neverTwoSides(t)
-
-	if err := n1.WaitEcho(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	cut = time.Now()
+// cutFromWitnesses cuts a node off from all witnesses.
+func cutFromWitnesses(t *testing.T, c *Cluster, w *Witnesses, n *Node) {
+	t.Helper()
 	for _, x := range w.Nodes {
-		if err := c.lab.Cut(t.Context(), n1.Host, x.Host); err != nil {
+		if err := c.lab.Cut(t.Context(), n.Host, x.Host); err != nil {
 			t.Fatal(err)
 		}
 	}
-	won, lost = c.waitSplit(t, cut, n2)
-	t.Logf("the winner lost the witnesses: the other won after %s, it lost after %s", ms(won), ms(lost))
-	c.neverTwoSides(t)
+}
 
+// healed heals every cut and waits until the cluster is whole.
+func healed(t *testing.T, c *Cluster) {
+	t.Helper()
 	if err := c.Heal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.WaitWhole(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.neverTwoSides(t)
+}
+
+// TestRingCut: one side wins; when it then loses the witnesses, the vote moves,
+// and at no instant are there two quorate sides.
+func TestRingCut(t *testing.T) {
+	for name, v := range map[string]variant{
+		"ffsplit":     {Settings: Settings{Nodes: 2, Timeout: short}},
+		"ffsplit-tls": {Settings: Settings{Nodes: 2, Timeout: short, TLS: "required"}},
+		"lms":         {Settings: Settings{Nodes: 2, Timeout: short, Algorithm: lms}, policy: "  wait_for_all: \"no\""},
+	} {
+		t.Run(name, func(t *testing.T) { ringCut(t, v) })
+	}
+}
+
+func ringCut(t *testing.T, v variant) {
+	c, w := device(t, v)
+	n1, n2 := c.Nodes[0], c.Nodes[1]
+	if v.TLS == "required" {
+		if s, err := n1.deviceStatus(t.Context()); err != nil || s["TLS active"] != "Yes" {
+			t.Errorf("TLS is not in use: %v, %v", s, err)
+		}
+	}
+	cut := time.Now()
+	if err := c.Cut(t.Context(), n1); err != nil {
+		t.Fatal(err)
+	}
+	won, lost := c.waitSplit(t, cut, n1)
+	t.Logf("ring cut: won after %s, lost after %s", ms(won), ms(lost))
+
+	if err := n1.WaitEcho(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	cut = time.Now()
+	cutFromWitnesses(t, c, w, n1)
+	won, lost = c.waitSplit(t, cut, n2)
+	t.Logf("the winner lost the witnesses: the other won after %s, it lost after %s", ms(won), ms(lost))
+	healed(t, c)
+	c.neverTwoSides(t, false)
+}
+
+// TestWinnerIsIsolatedAtOnce: the node that would win loses the others and the
+// witnesses at one moment. Stock software has two quorate sides here, too.
+func TestWinnerIsIsolatedAtOnce(t *testing.T) {
+	c, _ := device(t, variant{Settings: Settings{Nodes: 2, Timeout: short}})
+	n1, n2 := c.Nodes[0], c.Nodes[1]
+	if err := n1.WaitEcho(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	cut := time.Now()
+	if err := c.lab.Isolate(t.Context(), n1.Host); err != nil {
+		t.Fatal(err)
+	}
+	won, lost := c.waitSplit(t, cut, n2)
+	t.Logf("isolated: the other won after %s, it lost after %s", ms(won), ms(lost))
+	healed(t, c)
+	c.neverTwoSides(t, true)
+}
+
+// TestStickyVote: with lms and wait_for_all a node keeps its vote when it loses
+// the witnesses. They hand it over only when that node is proven off.
+func TestStickyVote(t *testing.T) {
+	c, w := device(t, variant{
+		Settings: Settings{Nodes: 2, Timeout: short, Algorithm: lms, WaitForAll: true},
+		policy:   "  fencing: on-request", fences: true,
+	})
+	n1, n2 := c.Nodes[0], c.Nodes[1]
+	cut := time.Now()
+	if err := c.Cut(t.Context(), n1); err != nil {
+		t.Fatal(err)
+	}
+	c.waitSplit(t, cut, n1)
+	cutFromWitnesses(t, c, w, n1)
+	err := lab.Until(t.Context(), bound, "the witnesses to wait for a proof", func(ctx context.Context) error {
+		out, err := w.Ctl(ctx, "cluster", "explain", clusterName)
+		if err == nil && !strings.Contains(out, "only a proof that it is off") {
+			err = errors.New(out)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if q, err := n2.Quorum(t.Context()); err != nil || q.Quorate {
+		t.Errorf("n2 was given the vote that n1 may still count: %+v, %v", q, err)
+	}
+	fence := time.Now()
+	if _, err := w.Ctl(t.Context(), "fence", "off", "n1", "--by", "alice", "--reason", "it keeps the vote", "--yes"); err != nil {
+		t.Fatal(err)
+	}
+	won := c.waitSeen(t, "to win", n2, fence, func(s Span) bool { return s.Quorate && len(s.Members) == 1 })
+	off, err := c.bmcs["n1"].OffSince(fence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fence.Add(won).Before(off.At) {
+		t.Errorf("n2 was quorate at %s, before n1 was off at %s", fence.Add(won), off.At)
+	}
+	t.Logf("off after %s, the vote moved after %s", ms(off.At.Sub(fence)), ms(won))
+	c.neverTwoSides(t, true)
 }

@@ -20,8 +20,9 @@ type Witnesses struct {
 	Nodes []*Witness
 
 	lab     *lab.Lab
-	daemon  string // path of witnessd
-	control string // path of witnessctl
+	client  *lab.Host // from where people and programs ask
+	daemon  string    // path of witnessd
+	control string    // path of witnessctl
 }
 
 // Witness is one witnessd.
@@ -43,8 +44,8 @@ type WitnessOptions struct {
 
 // NewWitnesses makes the hosts w1, w2, w3, starts witnessd on them, and waits
 // until they have a leader.
-func NewWitnesses(ctx context.Context, l *lab.Lab, daemon, control string, o WitnessOptions) (*Witnesses, error) {
-	w := &Witnesses{lab: l, daemon: daemon, control: control}
+func NewWitnesses(ctx context.Context, l *lab.Lab, client *lab.Host, daemon, control string, o WitnessOptions) (*Witnesses, error) {
+	w := &Witnesses{lab: l, client: client, daemon: daemon, control: control}
 	for i := 1; i <= 3; i++ {
 		name := fmt.Sprintf("w%d", i)
 		host, err := l.Host(ctx, name, fmt.Sprintf("10.77.0.%d", 10+i))
@@ -89,7 +90,7 @@ timing: {heartbeat: 300ms}
 		return text + fmt.Sprintf("qnetd: {listen: \"%s:5403\", tls: off}\n", ip)
 	}
 	return text + fmt.Sprintf("qnetd: {listen: \"%s:5403\", tls: %s, cert: %s, key: %s, client_ca: %s}\n",
-		ip, o.TLS, filepath.Join(o.Authority, "server.crt"), filepath.Join(o.Authority, "server.key"), filepath.Join(o.Authority, "ca.crt"))
+		ip, o.TLS, filepath.Join(o.Authority, "witness.crt"), filepath.Join(o.Authority, "witness.key"), filepath.Join(o.Authority, "ca.crt"))
 }
 
 // Start starts a witness on the data that it has.
@@ -123,9 +124,9 @@ func (w *Witnesses) IPs() []string {
 	return ips
 }
 
-// Ctl runs witnessctl on the given host, or on a witness's that works.
-func (w *Witnesses) Ctl(ctx context.Context, from *lab.Host, argv ...string) (string, error) {
-	return from.Exec(ctx, lab.Command{Argv: append([]string{w.control, "--server", w.URLs()}, argv...)})
+// Ctl runs witnessctl in the client's host against all witnesses.
+func (w *Witnesses) Ctl(ctx context.Context, argv ...string) (string, error) {
+	return w.client.Exec(ctx, lab.Command{Argv: append([]string{w.control, "--server", w.URLs()}, argv...)})
 }
 
 // status is what GET /v1/status tells that the cases look at.
@@ -195,7 +196,7 @@ func (w *Witnesses) Apply(ctx context.Context, c *Cluster, bmcs map[string]*patr
 	if err := os.WriteFile(path, []byte(manifest(c, bmcs, policy)), 0o644); err != nil {
 		return err
 	}
-	_, err := w.Ctl(ctx, w.Nodes[0].Host, "apply", "-f", path, "--by", "the laboratory", "--reason", "set-up")
+	_, err := w.Ctl(ctx, "apply", "-f", path, "--by", "the laboratory", "--reason", "set-up")
 	return err
 }
 
