@@ -19,11 +19,11 @@ func (b *Ballot) lms(r *Result) {
 			r.Stable = false
 			r.Votes[i] = WaitForReply
 			r.step("vote.stable", false, "node %d shares its membership with a node that is in another ring: one of them will see the change", c.ID)
+		case parts > 0 && c.Ring == winner:
+			r.Votes[i] = ACK
 		case parts > 1 && b.newcomer(i, c.Ring):
 			r.Votes[i], r.Fleeting[i] = NACK, true
 			r.step("vote.newcomer", false, "node %d is new, and another partition has the vote", c.ID)
-		case parts > 0 && c.Ring == winner:
-			r.Votes[i] = ACK
 		case parts > 0:
 			r.Votes[i] = NACK
 		}
@@ -144,27 +144,35 @@ func (b *Ballot) winner(r *Result) (Ring, int) {
 	for _, p := range parts {
 		r.step("vote.partitions", true, "ring %s has %d connected nodes and scores %d with their heuristics", p.ring, p.num, p.score)
 	}
+	count := len(parts)
+	// Newcomers by themselves take nothing away: they get a NACK, and the stock
+	// server lets those that have the vote keep it until these speak themselves.
+	parts = slices.DeleteFunc(parts, func(p partition) bool {
+		return !slices.ContainsFunc(b.Clients, func(c Client) bool { return c.Ring == p.ring && !b.newcomer(b.find(c.ID), c.Ring) })
+	})
 	best := leading(parts, func(p partition) int { return p.score })
 	if len(best) == 1 {
 		r.step("vote.score", true, "ring %s has the best score", best[0].ring)
-		return best[0].ring, len(parts)
+		return best[0].ring, count
 	}
 	best = leading(parts, func(p partition) int { return p.num })
 	if len(best) == 1 {
 		r.step("vote.active", true, "ring %s has the most connected nodes", best[0].ring)
-		return best[0].ring, len(parts)
+		return best[0].ring, count
 	}
 	var ids []uint32
-	for i := range b.Clients {
-		ids = append(ids, b.Clients[i].ID)
+	for _, c := range b.Clients {
+		if slices.ContainsFunc(parts, func(p partition) bool { return p.ring == c.Ring }) {
+			ids = append(ids, c.ID)
+		}
 	}
 	preferred := b.TieBreaker.among(ids)
-	if b.find(preferred) < 0 { // it is not connected: the lowest one stands in
+	if !slices.Contains(ids, preferred) { // it is not connected, or new: the lowest one stands in
 		preferred = slices.Min(ids)
 	}
 	ring := b.Clients[b.find(preferred)].Ring
 	r.step("vote.tie-breaker", true, "the partitions are equal; the tie breaker is node %d in ring %s", preferred, ring)
-	return ring, len(parts)
+	return ring, count
 }
 
 // StrictLMS is what stock corosync-qnetd decides for client i with the new ring,

@@ -108,7 +108,7 @@ func TestTables(t *testing.T) {
 		{"the given node is away", LMS, 3, TieBreaker{TieNode, 2}, "", []string{"1 1.9 1", "3 3.9 3"}, "AN"},
 		{"a cut that only one has seen", LMS, 2, lowest, "", []string{"1 1.9 1,2", "2 2.9 2"}, "WW"},
 		{"others decide while two wait", LMS, 5, lowest, "", []string{"1 1.9 1,2", "2 2.9 2", "3 3.9 3,4,5", "4 3.9 3,4,5", "5 3.9 3,4,5"}, "WWAAA"},
-		{"a newcomer takes nothing away", LMS, 2, lowest, "", []string{"1 1.9 1", "2 2.9 2 ack"}, "NN"},
+		{"a newcomer takes nothing away", LMS, 2, lowest, "", []string{"1 1.9 1", "2 2.9 2 ack"}, "NA"},
 		{"a newcomer after a loser", LMS, 2, lowest, "", []string{"1 1.9 1", "2 2.9 2 nack"}, "AN"},
 		{"somebody has said nothing", LMS, 2, lowest, "", []string{"1 1.9 1", "2 2.9 -"}, "WW"},
 
