@@ -15,13 +15,14 @@ import (
 
 // TestProxy is a lone survivor behind witness-agent: its peer is gone, it has
 // the vote, and the witness that it talks to dies, again and again, of every
-// witness and in both ways. It must not cast anything but ACK for a moment.
+// witness and in both ways. It must not cast anything but ACK for a moment. The
+// lease is longer than the default, for machines that are slow to elect a leader.
 func TestProxy(t *testing.T) {
 	tr := newTrio(t, 1)
 	tr.identity("c1")
 	listen := free(t)
 	var log bytes.Buffer
-	agent := exec.Command(filepath.Join(tr.dir, "witness-agent"), "qdevice-proxy", "--listen", listen, "--witness", strings.Join(tr.devices(), ","),
+	agent := exec.Command(filepath.Join(tr.dir, "witness-agent"), "qdevice-proxy", "--lease", "20s", "--listen", listen, "--witness", strings.Join(tr.devices(), ","),
 		"--ca", filepath.Join(tr.dir, "ca/ca.crt"), "--cert", filepath.Join(tr.dir, "c1.crt"), "--key", filepath.Join(tr.dir, "c1.key"))
 	agent.Stdout, agent.Stderr = &log, &log
 	if err := agent.Start(); err != nil {

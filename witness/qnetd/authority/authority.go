@@ -18,11 +18,11 @@ import (
 
 // Names of the files in an authority's directory.
 const (
-	CertFile       = "ca.crt"      // PEM; for the nodes and the witnesses
-	KeyFile        = "ca.key"      // PEM, PKCS#8; the secret
+	CertFile       = "ca.crt"     // PEM; for the nodes and the witnesses
+	KeyFile        = "ca.key"     // PEM, PKCS#8; the secret
 	ServerCertFile = "server.crt" // PEM
 	ServerKeyFile  = "server.key" // PEM, PKCS#8
-	issuedFolder   = "issued"      // NAME.crt (PEM) for each cluster
+	issuedFolder   = "issued"     // NAME.crt (PEM) for each cluster
 )
 
 // Lifetimes. Those of corosync-qnetd-certutil are a hundred years each.

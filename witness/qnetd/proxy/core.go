@@ -15,9 +15,10 @@ type Config struct {
 	Lease     time.Duration // how long the session is kept without a confirmation
 }
 
-// DefaultLease is enough for a witness to be missed, another one to be found and,
-// if the lost one was the leader, a leader to be elected.
-const DefaultLease = 6 * time.Second
+// DefaultLease is enough for a witness to be missed (2 s), another one to be found
+// and, if the lost one was the leader, a leader to be elected, on a machine that
+// has other things to do.
+const DefaultLease = 8 * time.Second
 
 // Bounds of a lease.
 const (
@@ -249,7 +250,7 @@ func (c *Core) Next() time.Duration {
 			}
 		}
 		if l := c.initing(); l != nil {
-			at(l.asked + c.patience())
+			at(l.asked + c.initPatience())
 		}
 	}
 	return max(next, c.now)
@@ -264,10 +265,15 @@ func (c *Core) link(id int) *link        { return c.find(func(l *link) bool { re
 func (c *Core) live() *link { return c.find(func(l *link) bool { return l.state == live }) }
 
 func (c *Core) initing() *link              { return c.find(func(l *link) bool { return l.state == initing }) }
-func (c *Core) echoInterval() time.Duration { return c.config.Lease / 6 }
+func (c *Core) echoInterval() time.Duration { return c.config.Lease / 12 }
 
-// patience is how long a witness may take to answer before others are tried.
-func (c *Core) patience() time.Duration { return c.config.Lease / 3 }
+// patience is how long a witness may take to answer an echo request before others
+// are tried; it answers that by itself.
+func (c *Core) patience() time.Duration { return c.config.Lease / 6 }
+
+// initPatience is the same for INIT, which needs a leader: whoever else is asked
+// needs the same one.
+func (c *Core) initPatience() time.Duration { return c.config.Lease * 2 / 3 }
 
 func (c *Core) find(is func(*link) bool) *link {
 	if i := slices.IndexFunc(c.links, is); i >= 0 {

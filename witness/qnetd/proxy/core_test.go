@@ -28,7 +28,7 @@ func TestHeartbeat(t *testing.T) {
 			}
 		}
 	}
-	if got := Heartbeat(8*time.Second, DefaultLease); got != 8500*time.Millisecond {
+	if got := Heartbeat(8*time.Second, DefaultLease); got != 9500*time.Millisecond {
 		t.Errorf("with corosync's default %v is announced", got)
 	}
 }
@@ -91,7 +91,7 @@ func TestTakeOver(t *testing.T) {
 			}
 			r.step(Ready{second})
 			init := inits(t, r.toUp(second))
-			if !init.Hold || init.HeartbeatMS != 8500 || init.Ring != ring2 {
+			if !init.Hold || init.HeartbeatMS != 9500 || init.Ring != ring2 {
 				t.Errorf("INIT to the second: %+v", init)
 			}
 			if how == "black-holed" {
@@ -157,8 +157,8 @@ func TestLeaseEnds(t *testing.T) {
 	r.idle(id, 4*time.Second) // the last confirmation is of a request at 3 or 4 s
 	r.step(UpClosed{id, "reset"})
 	r.pass(2 * time.Second)
-	r.local(wire.NewEchoRequest(1)) // to be answered at 12 s
-	r.pass(3*time.Second - time.Millisecond)
+	r.local(wire.NewEchoRequest(1)) // to be answered after the end
+	r.pass(DefaultLease - 3*time.Second - time.Millisecond)
 	if r.c.Done() {
 		t.Fatal("the lease is cut short")
 	}

@@ -72,7 +72,7 @@ func (c *Core) wanted(w int, suspected *link) bool {
 // race tries all witnesses at once and asks the first that is ready for a
 // session. The one that is suspected stays until it is replaced.
 func (c *Core) race(suspected *link) {
-	if l := c.initing(); l != nil && c.now-l.asked >= c.patience() {
+	if l := c.initing(); l != nil && c.now-l.asked >= c.initPatience() {
 		c.lost(l, "it does not answer INIT")
 	}
 	for w := range c.peers {
@@ -158,7 +158,7 @@ func (c *Core) initReply(l *link, m wire.InitReply) {
 	case m.Seq != l.seq:
 		c.lost(l, "its INIT_REPLY is of another request")
 		return
-	case c.now-l.asked >= c.patience(): // the process stood still
+	case c.now-l.asked >= c.initPatience(): // the process stood still
 		c.lost(l, "its INIT_REPLY came too late")
 		return
 	case m.Code != wire.NoError && c.established:
