@@ -257,8 +257,10 @@ func (a *applier) qnetdInit(cmd *QnetdCmd, op *QnetdOp, c *Cluster) QnetdReply {
 		a.poweredOn(host)
 		a.event(Event{Kind: "host-returned", Host: host, Cluster: c.Name, Text: host + " is on again: its qdevice reports"})
 	}
-	a.event(Event{Kind: "qnetd-connected", Cluster: c.Name, Host: c.Spec.NodeHost(n.ID), Epoch: c.Epoch,
-		Text: fmt.Sprintf("%s of %s is connected to %s from %s (%s)", c.Spec.NodeName(n.ID), c.Name, cmd.Owner, op.Addr, op.Algorithm)})
+	a.event(Event{
+		Kind: "qnetd-connected", Cluster: c.Name, Host: c.Spec.NodeHost(n.ID), Epoch: c.Epoch,
+		Text: fmt.Sprintf("%s of %s is connected to %s from %s (%s)", c.Spec.NodeName(n.ID), c.Name, cmd.Owner, op.Addr, op.Algorithm),
+	})
 	a.rerun(c)
 	a.put(c, true)
 	return QnetdReply{Ring: op.Ring}
@@ -276,14 +278,18 @@ func (a *applier) supersede(c *Cluster, n *QuorumNode, op *QnetdOp) bool {
 	if moved {
 		n.Swaps = slices.DeleteFunc(slices.Clone(n.Swaps), func(t Time) bool { return a.s.Now-t > swapWindow })
 		if len(n.Swaps) >= maxSwaps {
-			a.event(Event{Kind: "qnetd-duplicate", Level: LevelAlert, Cluster: c.Name, Host: c.Spec.NodeHost(n.ID), Rule: "qnetd.duplicate",
-				Text: fmt.Sprintf("node id %d of %s is used from %s and from %s in turn: two machines have the same nodeid; the second is refused", n.ID, c.Name, host(n.Session.Addr), host(op.Addr))})
+			a.event(Event{
+				Kind: "qnetd-duplicate", Level: LevelAlert, Cluster: c.Name, Host: c.Spec.NodeHost(n.ID), Rule: "qnetd.duplicate",
+				Text: fmt.Sprintf("node id %d of %s is used from %s and from %s in turn: two machines have the same nodeid; the second is refused", n.ID, c.Name, host(n.Session.Addr), host(op.Addr)),
+			})
 			return false
 		}
 		n.Swaps = append(n.Swaps, a.s.Now)
 	}
-	a.event(Event{Kind: "qnetd-superseded", Cluster: c.Name, Host: c.Spec.NodeHost(n.ID), Epoch: c.Epoch,
-		Text: fmt.Sprintf("%s of %s connects anew; its connection to %s is void", c.Spec.NodeName(n.ID), c.Name, n.Session.Owner)})
+	a.event(Event{
+		Kind: "qnetd-superseded", Cluster: c.Name, Host: c.Spec.NodeHost(n.ID), Epoch: c.Epoch,
+		Text: fmt.Sprintf("%s of %s connects anew; its connection to %s is void", c.Spec.NodeName(n.ID), c.Name, n.Session.Owner),
+	})
 	return true
 }
 
@@ -328,8 +334,10 @@ func (a *applier) endSession(c *Cluster, n *QuorumNode, cause string) {
 	if n.Left {
 		level = LevelInfo
 	}
-	a.event(Event{Kind: "qnetd-disconnected", Level: level, Cluster: c.Name, Host: c.Spec.NodeHost(n.ID), Epoch: c.Epoch,
-		Text: fmt.Sprintf("%s of %s is not connected any more: %s", c.Spec.NodeName(n.ID), c.Name, goneText(cause))})
+	a.event(Event{
+		Kind: "qnetd-disconnected", Level: level, Cluster: c.Name, Host: c.Spec.NodeHost(n.ID), Epoch: c.Epoch,
+		Text: fmt.Sprintf("%s of %s is not connected any more: %s", c.Spec.NodeName(n.ID), c.Name, goneText(cause)),
+	})
 	a.rerun(c)
 }
 
@@ -415,8 +423,10 @@ func (a *applier) qnetdAlert(cmd QnetdAlert) {
 		if why == "" {
 			a.event(Event{Kind: "qnetd-voting", Cluster: c.Name, Epoch: c.Epoch, Text: c.Name + " has its quorum device again: all its nodes are connected"})
 		} else {
-			a.event(Event{Kind: "qnetd-not-voting", Level: LevelAlert, Cluster: c.Name, Epoch: c.Epoch, Rule: "qnetd.voting",
-				Text: fmt.Sprintf("the quorum device of %s gives no full vote: %s; look at corosync-qdevice there, and at the firewall for port 5403", c.Name, why)})
+			a.event(Event{
+				Kind: "qnetd-not-voting", Level: LevelAlert, Cluster: c.Name, Epoch: c.Epoch, Rule: "qnetd.voting",
+				Text: fmt.Sprintf("the quorum device of %s gives no full vote: %s; look at corosync-qdevice there, and at the firewall for port 5403", c.Name, why),
+			})
 		}
 		a.put(c, false)
 	}

@@ -26,6 +26,8 @@ func newStateMetrics(state func() *witness.State) *stateMetrics {
 		"cluster_held":         {"1 while the holder's lease is dead and its leader key is kept.", []string{"cluster"}},
 		"cluster_vacant":       {"1 while nobody holds the cluster.", []string{"cluster"}},
 		"cluster_holder":       {"1 for the member that holds the cluster.", []string{"cluster", "member"}},
+		"qnetd_voting":         {"1 while the quorum device of a corosync cluster gives a full vote.", []string{"cluster"}},
+		"qnetd_moving":         {"1 while the vote of a corosync cluster is withdrawn from its holder and nobody else has it yet.", []string{"cluster"}},
 		"host_fenced":          {"1 while the host is proven off and has not been seen on since.", []string{"host"}},
 		"actions_pending":      {"Power actions that are planned and not finished.", nil},
 		"kv_revision":          {"Revision of the key space.", nil},
@@ -56,6 +58,10 @@ func (m *stateMetrics) Collect(ch chan<- prometheus.Metric) {
 		gauge("cluster_epoch", float64(c.Epoch), name)
 		gauge("cluster_held", flag(c.Guard != nil), name)
 		gauge("cluster_vacant", flag(c.Holder == ""), name)
+		if c.Quorum != nil {
+			gauge("qnetd_voting", flag(c.Voting() == ""), name)
+			gauge("qnetd_moving", flag(c.Moving()), name)
+		}
 		if c.Holder != "" {
 			gauge("cluster_holder", 1, name, c.Holder)
 		}

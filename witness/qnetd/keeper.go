@@ -24,7 +24,7 @@ type keeper struct {
 	term   uint64
 	armed  time.Time
 	since  map[witness.QnetdRef]time.Time // when a session, or the end of one, was seen first
-	silent map[string]time.Time // cluster → since when its device gives no full vote
+	silent map[string]time.Time           // cluster → since when its device gives no full vote
 	looked time.Time
 	busy   atomic.Bool
 	work   sync.WaitGroup
