@@ -123,7 +123,7 @@ func TestRingCut(t *testing.T) {
 
 func ringCut(t *testing.T, v variant) {
 	c, w := device(t, v)
-	n1, n2 := c.Nodes[0], c.Nodes[1]
+	n1 := c.Nodes[0]
 	if v.TLS == "required" {
 		if s, err := n1.deviceStatus(t.Context()); err != nil || s["TLS active"] != "Yes" {
 			t.Errorf("TLS is not in use: %v, %v", s, err)
@@ -133,16 +133,16 @@ func ringCut(t *testing.T, v variant) {
 	if err := c.Cut(t.Context(), n1); err != nil {
 		t.Fatal(err)
 	}
-	won, lost := c.waitSplit(t, cut, n1)
-	t.Logf("ring cut: won after %s, lost after %s", ms(won), ms(lost))
+	first := c.waitSplit(t, cut, c.side(1), c.side(2))
+	t.Logf("ring cut: %s", first)
 
-	if err := n1.WaitEcho(t.Context()); err != nil {
+	winner := first.winners[0]
+	if err := winner.WaitEcho(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	cut = time.Now()
-	cutFromWitnesses(t, c, w, n1)
-	won, lost = c.waitSplit(t, cut, n2)
-	t.Logf("the winner lost the witnesses: the other won after %s, it lost after %s", ms(won), ms(lost))
+	cutFromWitnesses(t, c, w, winner)
+	t.Logf("the winner lost the witnesses: %s", c.waitSplit(t, cut, first.losers))
 	healed(t, c)
 	c.neverTwoSides(t, false)
 }
@@ -159,8 +159,7 @@ func TestWinnerIsIsolatedAtOnce(t *testing.T) {
 	if err := c.lab.Isolate(t.Context(), n1.Host); err != nil {
 		t.Fatal(err)
 	}
-	won, lost := c.waitSplit(t, cut, n2)
-	t.Logf("isolated: the other won after %s, it lost after %s", ms(won), ms(lost))
+	t.Logf("isolated: %s", c.waitSplit(t, cut, []*Node{n2}))
 	healed(t, c)
 	c.neverTwoSides(t, true)
 }
@@ -172,12 +171,12 @@ func TestStickyVote(t *testing.T) {
 		Settings: Settings{Nodes: 2, Timeout: short, Algorithm: lms, WaitForAll: true},
 		policy:   "  fencing: on-request", fences: true,
 	})
-	n1, n2 := c.Nodes[0], c.Nodes[1]
 	cut := time.Now()
-	if err := c.Cut(t.Context(), n1); err != nil {
+	if err := c.Cut(t.Context(), c.Nodes[0]); err != nil {
 		t.Fatal(err)
 	}
-	c.waitSplit(t, cut, n1)
+	first := c.waitSplit(t, cut, c.side(1), c.side(2))
+	n1, n2 := first.winners[0], first.losers[0]
 	cutFromWitnesses(t, c, w, n1)
 	err := lab.Until(t.Context(), bound, "the witnesses to wait for a proof", func(ctx context.Context) error {
 		out, err := w.Ctl(ctx, "cluster", "explain", clusterName)
@@ -190,19 +189,19 @@ func TestStickyVote(t *testing.T) {
 		t.Fatal(err)
 	}
 	if q, err := n2.Quorum(t.Context()); err != nil || q.Quorate {
-		t.Errorf("n2 was given the vote that n1 may still count: %+v, %v", q, err)
+		t.Errorf("%s was given the vote that %s may still count: %+v, %v", n2.Name, n1.Name, q, err)
 	}
 	fence := time.Now()
-	if _, err := w.Ctl(t.Context(), "fence", "off", "n1", "--by", "alice", "--reason", "it keeps the vote", "--yes"); err != nil {
+	if _, err := w.Ctl(t.Context(), "fence", "off", n1.Name, "--by", "alice", "--reason", "it keeps the vote", "--yes"); err != nil {
 		t.Fatal(err)
 	}
 	won := c.waitSeen(t, "to win", n2, fence, func(s Span) bool { return s.Quorate && len(s.Members) == 1 })
-	off, err := c.bmcs["n1"].OffSince(fence)
+	off, err := c.bmcs[n1.Name].OffSince(fence)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if fence.Add(won).Before(off.At) {
-		t.Errorf("n2 was quorate at %s, before n1 was off at %s", fence.Add(won), off.At)
+		t.Errorf("%s was quorate at %s, before %s was off at %s", n2.Name, fence.Add(won), n1.Name, off.At)
 	}
 	t.Logf("off after %s, the vote moved after %s", ms(off.At.Sub(fence)), ms(won))
 	c.neverTwoSides(t, true)

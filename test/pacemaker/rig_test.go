@@ -4,6 +4,7 @@ package pacemaker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -108,18 +109,71 @@ func (c *Cluster) last(n *Node) string {
 	return fmt.Sprintf("quorate %t in %v until %s", s.Quorate, s.Members, s.To.Format("15:04:05.000"))
 }
 
-// waitSplit waits until, since the given moment, every node of the winning side
-// is quorate in a membership of just this side and every other node is not
-// quorate, and returns how long it took until the last of either knew.
-func (c *Cluster) waitSplit(t *testing.T, since time.Time, winners ...*Node) (won, lost time.Duration) {
+// split is how a cut of the ring ended.
+type split struct {
+	winners, losers []*Node
+	won, lost       time.Duration // until the last node of either side knew
+}
+
+// String is for the log of a test.
+func (s split) String() string {
+	return fmt.Sprintf("%s won after %s, the others lost after %s", names(s.winners), ms(s.won), ms(s.lost))
+}
+
+func names(nodes []*Node) string {
+	var out []string
+	for _, n := range nodes {
+		out = append(out, n.Name)
+	}
+	return strings.Join(out, ",")
+}
+
+// waitSplit waits until, since the given moment, every node of one of the sides
+// is quorate in a membership of just this side, and every other node was seen
+// without quorum. The vote may go to any of the sides: when the witnesses change
+// their leader at that moment, it goes to the side that is there first.
+func (c *Cluster) waitSplit(t *testing.T, since time.Time, sides ...[]*Node) split {
 	t.Helper()
-	for _, n := range winners {
-		won = max(won, c.waitSeen(t, "to win", n, since, func(s Span) bool { return s.Quorate && len(s.Members) == len(winners) }))
+	var s split
+	err := lab.Until(t.Context(), bound, "one side to win", func(context.Context) error {
+		var seen []string
+		for _, side := range sides {
+			won, err := c.all(side, since, func(s Span) bool { return s.Quorate && len(s.Members) == len(side) })
+			if err != nil {
+				return err
+			}
+			if won > 0 {
+				s.winners, s.won = side, won
+				return nil
+			}
+			for _, n := range side {
+				seen = append(seen, n.Name+" "+c.last(n))
+			}
+		}
+		return errors.New(strings.Join(seen, "; "))
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, n := range c.Others(winners...) {
-		lost = max(lost, c.waitSeen(t, "to lose", n, since, func(s Span) bool { return !s.Quorate }))
+	s.losers = c.Others(s.winners...)
+	for _, n := range s.losers {
+		s.lost = max(s.lost, c.waitSeen(t, "to lose", n, since, func(s Span) bool { return !s.Quorate }))
 	}
-	return won, lost
+	return s
+}
+
+// all returns how long after the given moment the last of the nodes was seen in
+// a state, 0 while one was not.
+func (c *Cluster) all(nodes []*Node, since time.Time, want func(Span) bool) (time.Duration, error) {
+	var last time.Duration
+	for _, n := range nodes {
+		at, err := c.FirstSeen(n, since, want)
+		if err != nil || at.IsZero() {
+			return 0, err
+		}
+		last = max(last, at.Sub(since))
+	}
+	return last, nil
 }
 
 // worst returns the longest overlap of two quorate sides that had both settled,

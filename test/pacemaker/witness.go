@@ -81,7 +81,6 @@ data: %s
 peers: {%s}
 peer: {listen: "%s:7400", advertise: "%s:7400"}
 http: {listen: "%s:8080", advertise: "http://%s:8080"}
-timing: {heartbeat: 300ms}
 `, n.Name, site, filepath.Join(n.dir, "data"), strings.Join(peers, ", "), ip, ip, ip, ip)
 	switch o.TLS {
 	case "":
