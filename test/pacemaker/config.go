@@ -70,6 +70,9 @@ func (s Settings) corosync(nodes []*Node) string {
 	add("    net {\n      host: %s\n      algorithm: %s\n      tls: %s\n      tie_breaker: lowest\n    }\n  }\n}",
 		deviceName, s.Algorithm, s.TLS)
 	add("logging {\n  to_logfile: yes\n  logfile: /var/log/corosync/corosync.log\n  to_syslog: no\n  debug: off\n  timestamp: hires\n}")
-	add("system {\n  move_to_root_cgroup: no\n}")
+	// While votequorum waits for the device corosync spins, by default with the
+	// highest real-time priority: on one machine that would starve the device
+	// which it waits for.
+	add("system {\n  move_to_root_cgroup: no\n  sched_rr: no\n  priority: 0\n}")
 	return b.String()
 }
