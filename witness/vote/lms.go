@@ -243,6 +243,8 @@ func (b *Ballot) twoNodes(r *Result) {
 		case k < 0:
 			r.Votes[i] = ACK
 			r.step("vote.active", true, "node %d is the only one connected", c.ID)
+		case b.newcomer(k, b.Clients[k].Ring): // it is refused, and takes nothing away
+			r.Votes[i] = ACK
 		default:
 			r.Votes[i] = b.duel(r, c, &b.Clients[k])
 		}
