@@ -27,6 +27,13 @@ const bound = time.Minute
 // stock starts Debian's corosync-qnetd on loopback and returns its address.
 func stock(t *testing.T, security, nssdb string) string {
 	t.Helper()
+	address, _ := stockServer(t, security, nssdb)
+	return address
+}
+
+// stockServer is the same, and returns its process id too.
+func stockServer(t *testing.T, security, nssdb string) (string, int) {
+	t.Helper()
 	dir := t.TempDir()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -36,7 +43,7 @@ func stock(t *testing.T, security, nssdb string) string {
 	_, port, _ := net.SplitHostPort(address)
 	_ = l.Close()
 	var log bytes.Buffer
-	cmd := exec.Command("corosync-qnetd", "-4", "-f", "-d", "-l", "127.0.0.1", "-p", port, "-s", security,
+	cmd := exec.Command("corosync-qnetd", "-4", "-f", "-l", "127.0.0.1", "-p", port, "-s", security,
 		"-S", fmt.Sprintf("lock_file=%s/pid,local_socket_file=%s/sock,nss_db_dir=%s", dir, dir, nssdb))
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
@@ -56,7 +63,7 @@ func stock(t *testing.T, security, nssdb string) string {
 		}
 		return err == nil
 	})
-	return address
+	return address, cmd.Process.Pid
 }
 
 func until(t *testing.T, what string, done func() bool) {

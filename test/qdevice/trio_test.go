@@ -36,6 +36,7 @@ type process struct {
 	config      string
 	api, device string // addresses
 	cmd         *exec.Cmd
+	pid         int
 	done        chan struct{}
 	log         string
 	stopped     bool
@@ -112,6 +113,7 @@ func (tr *trio) start(p *process) {
 	if err := p.cmd.Start(); err != nil {
 		tr.t.Fatal(err)
 	}
+	p.pid = p.cmd.Process.Pid
 	p.done, p.stopped = make(chan struct{}), false
 	go func(cmd *exec.Cmd, done chan struct{}) {
 		_ = cmd.Wait()
@@ -230,7 +232,7 @@ func (tr *trio) leader() *process {
 // rss is the resident memory of a witness in MiB.
 func (p *process) rss(t *testing.T) float64 {
 	t.Helper()
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
 	if err != nil {
 		t.Fatal(err)
 	}
