@@ -28,16 +28,20 @@ func (s *State) quorumNeeds(c *Cluster) bool {
 func doomed(c *Cluster) []*QuorumNode {
 	q := c.Quorum
 	var out []*QuorumNode
-	blocked := q.Phase == PhaseNACK && len(q.Selected) > 0
 	for i := range q.Nodes {
 		n := &q.Nodes[i]
 		lost := n.Lost > 0 && len(q.Partition) > 0 && !slices.Contains(q.Partition, n.ID)
-		stuck := blocked && n.May && n.Gone != nil && n.Gone.Sticky
-		if lost || stuck {
+		if lost || q.stuck(n) {
 			out = append(out, n)
 		}
 	}
 	return out
+}
+
+// stuck says whether others shall have the vote and only the power-off of a node
+// can take it from there.
+func (q *Quorum) stuck(n *QuorumNode) bool {
+	return q.Phase == PhaseNACK && len(q.Selected) > 0 && n.May && n.Gone != nil && n.Gone.Sticky
 }
 
 // quorum judges a corosync cluster.
@@ -261,7 +265,10 @@ func (q *requestJudge) fenceNode(c *Cluster, member string) {
 	}) {
 		return
 	}
-	holds := slices.Contains(c.Quorum.Partition, target.Node)
+	// A node that keeps its ACK without the witnesses stands in the way of those
+	// who shall have the vote: its power-off is what they wait for.
+	n := c.Quorum.Node(target.Node)
+	holds := slices.Contains(c.Quorum.Partition, target.Node) && !(n != nil && c.Quorum.stuck(n))
 	ref, ours := q.s.members[q.r.From]
 	switch {
 	case ours && ref.cluster == c.Name:

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"quorate/test/lab"
+	"quorate/witness/qnetd/authority"
 )
 
 // NewAuthority makes the authority of the quorum device, and certificates for
@@ -19,11 +20,11 @@ func NewAuthority(ctx context.Context, l *lab.Lab, client *lab.Host, control str
 
 // Certify gives the nodes a certificate of the cluster by Debian's own tools;
 // only the signature comes from us.
-func (c *Cluster) Certify(ctx context.Context, authority, control string) error {
+func (c *Cluster) Certify(ctx context.Context, folder, control string) error {
 	const tool = "corosync-qdevice-net-certutil"
 	const db = "/etc-corosync/qdevice/net/nssdb/"
 	for _, n := range c.Nodes {
-		ca, err := os.ReadFile(filepath.Join(authority, "ca.crt"))
+		ca, err := os.ReadFile(filepath.Join(folder, authority.CertFile))
 		if err != nil {
 			return err
 		}
@@ -39,7 +40,7 @@ func (c *Cluster) Certify(ctx context.Context, authority, control string) error 
 cd /etc/corosync
 %[1]s -r -n %[2]s
 %[3]s qdevice sign qdevice/net/nssdb/qdevice-net-node.crq --dir %[4]s --cluster %[2]s --out cluster.crt
-%[1]s -M -c cluster.crt`, tool, clusterName, control, authority))
+%[1]s -M -c cluster.crt`, tool, clusterName, control, folder))
 	if err != nil {
 		return err
 	}

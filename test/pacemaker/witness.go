@@ -13,6 +13,7 @@ import (
 
 	"quorate/test/lab"
 	"quorate/test/patroni"
+	"quorate/witness/qnetd/authority"
 )
 
 // Witnesses is three witnessd, each on a host of its own.
@@ -89,7 +90,7 @@ http: {listen: "%s:8080", advertise: "http://%s:8080"}
 		return text + fmt.Sprintf("qnetd: {listen: \"%s:5403\", tls: off}\n", ip)
 	}
 	return text + fmt.Sprintf("qnetd: {listen: \"%s:5403\", tls: %s, cert: %s, key: %s, client_ca: %s}\n",
-		ip, o.TLS, filepath.Join(o.Authority, "witness.crt"), filepath.Join(o.Authority, "witness.key"), filepath.Join(o.Authority, "ca.crt"))
+		ip, o.TLS, filepath.Join(o.Authority, authority.ServerCertFile), filepath.Join(o.Authority, authority.ServerKeyFile), filepath.Join(o.Authority, authority.CertFile))
 }
 
 // Start starts a witness on the data that it has.
