@@ -43,6 +43,8 @@ func (a *applier) mayReplace(cfg *Config) *Error {
 	for name, c := range a.s.clusters.All() {
 		spec := cfg.Cluster(name)
 		switch {
+		case spec == nil && c.Quorum != nil && c.Quorum.counted() != "":
+			return refusedf("config.voting", "%s of cluster %s may count its vote: stop the corosync-qdevice of its nodes before the cluster is declared no more", c.Quorum.counted(), name)
 		case spec == nil && c.Guard == nil:
 			continue
 		case spec != nil && (spec.Kind != c.Spec.Kind || spec.Kind == KindCorosync && spec.QnetdName() != c.Spec.QnetdName()):
@@ -156,6 +158,10 @@ func (a *applier) rebind() {
 			c.HolderHost = m.Host
 		}
 		a.seenOn(c.HolderHost, c.HolderLease)
+		if c.Quorum != nil {
+			c.Quorum = c.Quorum.clone()
+			c.Quorum.declared(spec)
+		}
 		a.put(&c, true)
 	}
 }

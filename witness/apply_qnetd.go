@@ -243,8 +243,8 @@ func (a *applier) qnetdInit(cmd *QnetdCmd, op *QnetdOp, c *Cluster) QnetdReply {
 		a.put(c, false)
 		return QnetdReply{Code: qnetdDuplicateNode, Why: fmt.Sprintf("node %d of %s is connected from %s", n.ID, c.Name, n.Session.Addr)}
 	}
-	if n.Session == nil {
-		n.Last = vote.None
+	if n.Session == nil && (n.Left || !slices.Contains(q.Partition, n.ID)) {
+		n.Last = vote.None // a newcomer; a holder whose witness was lost is none
 	}
 	q.Orders++
 	q.Algorithm, q.TieBreaker = op.Algorithm, op.TieBreaker

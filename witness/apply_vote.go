@@ -55,14 +55,11 @@ func (a *applier) take(c *Cluster, r vote.Result) {
 	}
 	for i, n := range q.Connected() {
 		n.Session.Want = r.Votes[i]
-		switch {
-		case r.Votes[i] == vote.NACK:
+		if r.Votes[i] == vote.NACK {
 			a.tell(n, vote.NACK)
 			if !r.Fleeting[i] {
 				n.Last = vote.NACK
 			}
-		case r.Votes[i] == vote.ACK:
-			n.Last = vote.ACK
 		}
 	}
 	if q.Phase == PhaseWaiting {
@@ -89,9 +86,9 @@ func (a *applier) castStrict(c *Cluster, n *QuorumNode, before *vote.Ballot, rin
 	}
 	if v == vote.NACK {
 		a.tell(n, v)
-	}
-	if !fleeting {
-		n.Last = v
+		if !fleeting {
+			n.Last = v
+		}
 	}
 	q.Run, q.Phase = a.e.Index, PhaseNACK
 	q.Selected = nil
@@ -152,7 +149,7 @@ func (a *applier) advance(c *Cluster) {
 	for _, n := range q.Connected() {
 		if n.Session.Want == vote.ACK {
 			a.tell(n, vote.ACK)
-			n.May, n.Gone = true, nil
+			n.May, n.Gone, n.Last = true, nil, vote.ACK
 		}
 	}
 	a.moveVote(c, q.Selected)

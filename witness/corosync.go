@@ -219,6 +219,16 @@ func (q *Quorum) Withdrawing() []*QuorumNode {
 	return out
 }
 
+// counted names a node that may count an ACK, or "".
+func (q *Quorum) counted() string {
+	for i := range q.Nodes {
+		if q.Nodes[i].May {
+			return fmt.Sprintf("node %d", q.Nodes[i].ID)
+		}
+	}
+	return ""
+}
+
 // NodeName returns the declared name of a node, or one made of its id.
 func (c *ClusterSpec) NodeName(id uint32) string {
 	for i := range c.Members {
@@ -261,6 +271,18 @@ func (c *ClusterSpec) QnetdName() string {
 // see on the wire, so it is assumed unless the declaration says otherwise.
 func (c *ClusterSpec) sticky(a vote.Algorithm) bool {
 	return a == vote.TwoNodeLMS || a == vote.LMS && c.WaitForAll != "no"
+}
+
+// declared follows a new declaration: one that is free of wait_for_all lets time
+// end what only a proof could before.
+func (q *Quorum) declared(spec *ClusterSpec) {
+	for i := range q.Nodes {
+		if n := &q.Nodes[i]; n.Gone != nil && !spec.sticky(q.Algorithm) {
+			g := *n.Gone
+			g.Sticky = false
+			n.Gone = &g
+		}
+	}
 }
 
 // Voting says why the quorum device of a cluster gives no full vote, or "".
