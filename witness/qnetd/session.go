@@ -40,6 +40,7 @@ type session struct {
 	// Of the goroutine that reads.
 	raw        net.Conn
 	tls        *tls.Conn
+	under      *finConn // below it
 	preinit    bool
 	name       string // corosync's name of the cluster
 	init       bool   // an INIT was sent on to the log
@@ -127,6 +128,9 @@ func (c *session) read() (cause, why string) {
 					continue
 				}
 			}
+			if c.under != nil && c.under.fin.Load() {
+				return witness.GoneBroken, "its connection ended, and it did not say so: it was killed"
+			}
 			return endOf(err)
 		}
 		c.alive()
@@ -207,7 +211,8 @@ func (c *session) send(m wire.Message) {
 
 // startTLS makes the connection a TLS server on the same socket.
 func (c *session) startTLS() error {
-	conn := tls.Server(c.raw, c.s.TLS.Config)
+	c.under = &finConn{Conn: c.raw}
+	conn := tls.Server(c.under, c.s.TLS.Config)
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeMax)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {

@@ -3,6 +3,9 @@ package qnetd
 import (
 	"crypto/tls"
 	"errors"
+	"io"
+	"net"
+	"sync/atomic"
 
 	"quorate/witness/qnetd/wire"
 )
@@ -30,6 +33,22 @@ func (t *TLS) supported() wire.TLS {
 		return wire.TLSSupported
 	}
 	return wire.TLSUnsupported
+}
+
+// finConn notes whether the end of the TCP connection was read. crypto/tls takes
+// it for the end of the TLS connection, also without a close_notify.
+type finConn struct {
+	net.Conn
+	fin atomic.Bool
+}
+
+// Read implements net.Conn.
+func (c *finConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if errors.Is(err, io.EOF) {
+		c.fin.Store(true)
+	}
+	return n, err
 }
 
 // certificate checks that a client shows the certificate of its cluster: its
