@@ -441,12 +441,12 @@ func (a *applier) quorumOff(name, member string) {
 	if n == nil {
 		return
 	}
-	n.Lost, n.Attempts, n.RetryAt = 0, 0, 0
 	a.phase(c, "proven-off", spec.Host+" is proven off")
 	if n.Session != nil {
 		a.endSession(c, n, gonePower)
 	}
 	a.void(c, n)
+	n.Lost, n.Attempts, n.RetryAt = 0, 0, 0 // also if the vote went to others by this very proof
 	a.put(c, true)
 }
 
