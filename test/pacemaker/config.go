@@ -31,8 +31,6 @@ type Settings struct {
 	Timeout time.Duration
 	// Heuristics makes a node's vote depend on the file healthFile.
 	Heuristics bool
-	// WaitForAll turns votequorum's wait_for_all on.
-	WaitForAll bool
 	// Agents is a folder of fence agents laid over the nodes' /usr/sbin, or "".
 	Agents string
 }
@@ -53,9 +51,6 @@ func (s Settings) corosync(nodes []*Node) string {
 		add("  node {\n    ring0_addr: %s\n    name: %s\n    nodeid: %d\n  }", n.Host.IP(), n.Name, n.ID)
 	}
 	add("}\nquorum {\n  provider: corosync_votequorum")
-	if s.WaitForAll {
-		add("  wait_for_all: 1")
-	}
 	add("  device {\n    model: net")
 	if s.Algorithm != lms { // which counts the nodes itself
 		add("    votes: 1")

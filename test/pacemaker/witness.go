@@ -237,3 +237,35 @@ func manifest(c *Cluster, bmcs map[string]*patroni.BMC, policy string) string {
 
 // noCluster declares the hosts alone.
 const noCluster = "none"
+
+// WaitServed waits until a witness serves the quorum device.
+func (w *Witnesses) WaitServed(ctx context.Context, n *Witness) error {
+	return lab.Until(ctx, bound, n.Name+" to serve the quorum device", func(ctx context.Context) error {
+		conn, err := n.Host.DialContext(ctx, "tcp", n.Host.IP()+":5403")
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+}
+
+// Event is one line of what happened, as the witnesses recorded it.
+type Event struct {
+	Index   uint64 `json:"index"`
+	Kind    string `json:"kind"`
+	Cluster string `json:"cluster"`
+	Host    string `json:"host"`
+	Text    string `json:"text"`
+}
+
+// Events returns what the witnesses have recorded, the oldest first.
+func (w *Witnesses) Events(ctx context.Context) ([]Event, error) {
+	var body struct {
+		Events []Event `json:"events"`
+	}
+	leader, err := w.Leader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return body.Events, w.get(ctx, leader, "/v1/events?since=-500", &body)
+}
