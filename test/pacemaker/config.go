@@ -51,6 +51,11 @@ func (s Settings) corosync(nodes []*Node) string {
 		add("  node {\n    ring0_addr: %s\n    name: %s\n    nodeid: %d\n  }", n.Host.IP(), n.Name, n.ID)
 	}
 	add("}\nquorum {\n  provider: corosync_votequorum")
+	if len(s.Addresses) == 0 { // as pcs and crmsh set two nodes up
+		add("  two_node: 1\n}")
+		b.WriteString(rest())
+		return b.String()
+	}
 	add("  device {\n    model: net")
 	if s.Algorithm != lms { // which counts the nodes itself
 		add("    votes: 1")
@@ -64,10 +69,26 @@ func (s Settings) corosync(nodes []*Node) string {
 	}
 	add("    net {\n      host: %s\n      algorithm: %s\n      tls: %s\n      tie_breaker: lowest\n    }\n  }\n}",
 		deviceName, s.Algorithm, s.TLS)
-	add("logging {\n  to_logfile: yes\n  logfile: /var/log/corosync/corosync.log\n  to_syslog: no\n  debug: off\n  timestamp: hires\n}")
+	b.WriteString(rest())
+	return b.String()
+}
+
+// rest is the part of the file that has nothing to do with quorum.
+func rest() string {
 	// While votequorum waits for the device corosync spins, by default with the
 	// highest real-time priority: on one machine that would starve the device
 	// which it waits for.
-	add("system {\n  move_to_root_cgroup: no\n  sched_rr: no\n  priority: 0\n}")
-	return b.String()
+	return `logging {
+  to_logfile: yes
+  logfile: /var/log/corosync/corosync.log
+  to_syslog: no
+  debug: off
+  timestamp: hires
+}
+system {
+  move_to_root_cgroup: no
+  sched_rr: no
+  priority: 0
+}
+`
 }

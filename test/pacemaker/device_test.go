@@ -21,6 +21,7 @@ type variant struct {
 	Settings
 	policy string // more lines of the cluster's declaration
 	fences bool   // every node has a BMC, and fence_witness
+	idle   bool   // nothing is started on the nodes
 }
 
 // device is a cluster over three witnesses, all votes present.
@@ -64,8 +65,10 @@ func device(t *testing.T, v variant) (*Cluster, *Witnesses) {
 	if err := w.Apply(t.Context(), c, c.bmcs, v.policy); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Start(t.Context()); err != nil {
-		t.Fatal(err)
+	if !v.idle {
+		if err := c.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return c, w
 }
