@@ -22,6 +22,7 @@ type soleNode struct {
 	start   time.Time
 	leads   bool
 	term    uint64
+	late    time.Duration // between a new state and the answer to who proposed it
 	alive   func(ctx context.Context, from string, req []byte) ([]byte, error)
 }
 
@@ -64,7 +65,11 @@ func (n *soleNode) Call(ctx context.Context, _, _ string, req []byte) ([]byte, e
 
 func (n *soleNode) Propose(_ context.Context, c witness.Command) (witness.Result, error) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
+	defer func() {
+		late := n.late
+		n.mu.Unlock()
+		time.Sleep(late)
+	}()
 	if !n.leads {
 		return witness.Result{}, witness.ErrNoQuorum
 	}

@@ -145,6 +145,27 @@ func TestOneByteAtATime(t *testing.T) {
 	}
 }
 
+// TestVoteFollowsAnswers: a witness knows the new state before the answer to the
+// message that made it has come back from the leader. A vote must not overtake
+// answers: a client that hears ASK_LATER after its ACK casts nothing.
+func TestVoteFollowsAnswers(t *testing.T) {
+	s, n := serve(t, nil)
+	n.mu.Lock()
+	n.late = 50 * time.Millisecond
+	n.mu.Unlock()
+	p := join(t, s, 1)
+	p.say(config(3), members(4, wire.RingID{NodeID: 1, Seq: 9}, 1))
+	for _, want := range []uint32{3, 4} {
+		m, ok := p.hear().(wire.NodeListReply)
+		if !ok || m.Seq != want {
+			t.Fatalf("before the answer to message %d comes %+v", want, m)
+		}
+	}
+	if m := hearUntil[wire.VoteInfo](p); m.Vote != wire.ACK {
+		t.Errorf("a lone node is told %v", m.Vote)
+	}
+}
+
 // TestEchoIsByteForByte also in an order and with options that no client sends.
 func TestEchoIsByteForByte(t *testing.T) {
 	s, _ := serve(t, nil)

@@ -66,7 +66,8 @@ type session struct {
 	sentAs  vote.Vote // and what it was
 	heardAt time.Time // last message
 	looked  *witness.Cluster
-	timing  bool // a timer of stock lms runs
+	answers uint64 // number of the newest message whose answer is on its way
+	timing  bool   // a timer of stock lms runs
 }
 
 type outgoing struct {
@@ -251,6 +252,7 @@ func (c *session) submit(op witness.QnetdOp, done func(witness.QnetdReply)) {
 			c.drop(witness.GoneDropped, "the session is void: "+r.Why)
 		default:
 			done(r)
+			c.replied(op.Op)
 		}
 	})
 	if err != nil {

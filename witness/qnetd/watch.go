@@ -66,8 +66,25 @@ func (c *session) look(state *witness.State) {
 	if own.VoteSeq == c.sent || own.Vote == vote.None {
 		return
 	}
+	if own.Ops > c.answers {
+		c.looked = nil // replied looks again
+		return
+	}
 	c.sent, c.sentAs = own.VoteSeq, own.Vote
 	c.send(wire.VoteInfo{Seq: own.VoteSeq, Vote: wire.Vote(own.Vote), Ring: ringOut(own.VoteRing)})
+}
+
+// replied notes that a message was answered. A vote of the state waits for the
+// answers to what the state knows: ASK_LATER or WAIT_FOR_REPLY after an ACK would
+// make the client cast nothing for good.
+func (c *session) replied(op uint64) {
+	if op == 0 {
+		return
+	}
+	c.mu.Lock()
+	c.answers = op
+	c.mu.Unlock()
+	c.look(c.s.Node.State())
 }
 
 // lookAgain has a client that waits judged again, as the timer of stock lms does.
