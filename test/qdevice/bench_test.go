@@ -87,7 +87,7 @@ pk12util -d nssdb -k pw -W "" -i server.p12`, tr.dir, authority.CertFile, author
 	until(t, "the witnesses take devices", tr.all)
 
 	var ours, peers sample
-	t.Run("ours", func(t *testing.T) {
+	ok := t.Run("ours", func(t *testing.T) {
 		ours = load(t, tr.devices(), identities, runs, func() (largest float64) {
 			for _, p := range tr.witnesses {
 				largest = max(largest, p.rss(t))
@@ -95,14 +95,20 @@ pk12util -d nssdb -k pw -W "" -i server.p12`, tr.dir, authority.CertFile, author
 			return largest
 		})
 	})
+	if !ok {
+		t.FailNow()
+	}
 	for _, p := range tr.witnesses {
 		tr.kill(p)
 	}
-	t.Run("peer", func(t *testing.T) {
+	ok = t.Run("peer", func(t *testing.T) {
 		address, pid := stockServer(t, "req", nssdb)
 		peer := &process{pid: pid}
 		peers = load(t, []string{address}, identities, runs, func() float64 { return peer.rss(t) })
 	})
+	if !ok {
+		t.FailNow()
+	}
 	figure{
 		Name: "qdevice-split-200", Unit: "s", Ours: ours.split(), Peer: peers.split(), Count: [2]int{runs, runs},
 		Note: "1,000 two-node clusters with TLS; 200 split at once, until the last has its decision on both sides; median",
@@ -152,6 +158,20 @@ func load(t *testing.T, servers []string, identities []*tls.Config, runs int, me
 			return true
 		}
 	}
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		without := map[string]int{}
+		for _, d := range all {
+			if c := d.Cast(); c.Vote != wire.ACK {
+				without[fmt.Sprintf("%v, %s", c.Vote, c.Why)]++
+			}
+		}
+		for what, n := range without {
+			t.Logf("%d devices: %s", n, what)
+		}
+	})
 	eventually(t, "every node has the vote", votes(clusters, wire.ACK, wire.ACK))
 	t.Logf("%d devices have connected and have the vote after %v; %.1f MiB", len(all), time.Since(start).Round(time.Millisecond), memory())
 	var out sample
