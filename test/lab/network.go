@@ -15,7 +15,10 @@ type link struct{ a, b string }
 // on, its addresses stay, and connections hang as they do behind a dead switch.
 func (l *Lab) Isolate(ctx context.Context, h *Host) error {
 	l.log.Info("isolate", "host", h.name)
-	return l.setCut(ctx, link{a: h.name}, true)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cuts[link{a: h.name}] = true
+	return l.applyCuts(ctx)
 }
 
 // Heal undoes Isolate and every Cut of this host.
@@ -33,18 +36,18 @@ func (l *Lab) Heal(ctx context.Context, h *Host) error {
 
 // Cut lets nothing pass between two hosts; both still reach all the others.
 func (l *Lab) Cut(ctx context.Context, a, b *Host) error {
-	l.log.Info("cut", "host", a.name, "peer", b.name)
-	first, second := min(a.name, b.name), max(a.name, b.name)
-	return l.setCut(ctx, link{a: first, b: second}, true)
+	return l.Split(ctx, []*Host{a}, []*Host{b})
 }
 
-func (l *Lab) setCut(ctx context.Context, c link, on bool) error {
+// Split lets nothing pass between two sets of hosts, all of it at one moment.
+func (l *Lab) Split(ctx context.Context, a, b []*Host) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if on {
-		l.cuts[c] = true
-	} else {
-		delete(l.cuts, c)
+	for _, x := range a {
+		for _, y := range b {
+			l.log.Info("cut", "host", x.name, "peer", y.name)
+			l.cuts[link{a: min(x.name, y.name), b: max(x.name, y.name)}] = true
+		}
 	}
 	return l.applyCuts(ctx)
 }

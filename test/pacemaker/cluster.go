@@ -220,14 +220,15 @@ func (c *Cluster) WaitWhole(ctx context.Context) error {
 // Cut splits the cluster's own network into two sides; the quorum device stays
 // in reach of all.
 func (c *Cluster) Cut(ctx context.Context, side ...*Node) error {
-	for _, a := range side {
-		for _, b := range c.Others(side...) {
-			if err := c.lab.Cut(ctx, a.Host, b.Host); err != nil {
-				return err
-			}
-		}
+	return c.lab.Split(ctx, hosts(side), hosts(c.Others(side...)))
+}
+
+func hosts(nodes []*Node) []*lab.Host {
+	out := make([]*lab.Host, len(nodes))
+	for i, n := range nodes {
+		out[i] = n.Host
 	}
-	return nil
+	return out
 }
 
 // Heal undoes every cut of every node.

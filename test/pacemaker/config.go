@@ -64,7 +64,7 @@ func (s Settings) corosync(nodes []*Node) string {
 		add("    timeout: %d", s.Timeout.Milliseconds())
 	}
 	if s.Heuristics {
-		add("    heuristics {\n      mode: on\n      interval: 1000\n      timeout: 800\n      sync_timeout: 3000")
+		add("    heuristics {\n      mode: on\n      interval: 2000\n      timeout: 1000\n      sync_timeout: 3000")
 		add("      exec_flag: /usr/bin/test -e %s\n    }", healthFile)
 	}
 	add("    net {\n      host: %s\n      algorithm: %s\n      tls: %s\n      tie_breaker: lowest\n    }\n  }\n}",

@@ -22,6 +22,7 @@ type variant struct {
 	policy string // more lines of the cluster's declaration
 	fences bool   // every node has a BMC, and fence_witness
 	idle   bool   // nothing is started on the nodes
+	proxy  bool   // qdevice connects to a witness-agent on its node
 }
 
 // device is a cluster over three witnesses, all votes present.
@@ -49,7 +50,9 @@ func device(t *testing.T, v variant) (*Cluster, *Witnesses) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v.Addresses = w.IPs()
+	if !v.proxy {
+		v.Addresses = w.IPs()
+	}
 	c, err := NewCluster(t.Context(), l, v.Settings)
 	if err != nil {
 		t.Fatal(err)
@@ -64,6 +67,17 @@ func device(t *testing.T, v variant) (*Cluster, *Witnesses) {
 	}
 	if err := w.Apply(t.Context(), c, c.bmcs, v.policy); err != nil {
 		t.Fatal(err)
+	}
+	if v.proxy {
+		agent := program(t, "cmd/witness-agent")
+		for _, n := range c.Nodes {
+			_, err := n.Host.Start(lab.Command{Argv: []string{
+				agent, "qdevice-proxy", "--witness", strings.Join(w.IPs(), ":5403,") + ":5403", "--plaintext", "--cluster", clusterName,
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	if !v.idle {
 		if err := c.Start(t.Context()); err != nil {
@@ -94,10 +108,12 @@ func (c *Cluster) neverTwoSides(t *testing.T, far bool) {
 // cutFromWitnesses cuts a node off from all witnesses.
 func cutFromWitnesses(t *testing.T, c *Cluster, w *Witnesses, n *Node) {
 	t.Helper()
+	var all []*lab.Host
 	for _, x := range w.Nodes {
-		if err := c.lab.Cut(t.Context(), n.Host, x.Host); err != nil {
-			t.Fatal(err)
-		}
+		all = append(all, x.Host)
+	}
+	if err := c.lab.Split(t.Context(), []*lab.Host{n.Host}, all); err != nil {
+		t.Fatal(err)
 	}
 }
 

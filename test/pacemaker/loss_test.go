@@ -247,7 +247,7 @@ func (c *Cluster) waitSurvivor(t *testing.T, since time.Time, n *Node) string {
 // of returns the witness that a node's qdevice is connected to.
 func (w *Witnesses) of(ctx context.Context, n *Node) (*Witness, error) {
 	for _, x := range w.Nodes {
-		out, err := n.sh(ctx, "ss -Htn state established 'dport = :5403'")
+		out, err := n.sh(ctx, "ss -Htn state established 'dport = :5403' dst 10.77.0.0/24")
 		if err != nil {
 			return nil, err
 		}
@@ -256,4 +256,59 @@ func (w *Witnesses) of(ctx context.Context, n *Node) (*Witness, error) {
 		}
 	}
 	return nil, fmt.Errorf("%s is connected to no witness", n.Name)
+}
+
+// TestProxyKeepsALoneSurvivor: with witness-agent qdevice-proxy on the node the
+// survivor does not lose its quorum for an instant, whether its witness dies or
+// falls silent.
+func TestProxyKeepsALoneSurvivor(t *testing.T) {
+	c, w := device(t, variant{Settings: Settings{Nodes: 2, Timeout: short, Addresses: []string{"127.0.0.1"}}, proxy: true})
+	n1, n2 := c.Nodes[0], c.Nodes[1]
+	dead := time.Now()
+	if err := n1.Host.KillAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("power loss of %s: %s", n1.Name, c.waitSurvivor(t, dead, n2))
+	alone := time.Now()
+	for name, lose := range map[string]func(*Witness) error{
+		"killed":       func(x *Witness) error { w.Kill(x); return nil },
+		"black-holed":  func(x *Witness) error { return c.lab.Isolate(t.Context(), x.Host) },
+		"power failed": func(x *Witness) error { return x.Host.KillAll(t.Context()) },
+	} {
+		x, err := w.of(t.Context(), n2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost := time.Now()
+		if err := lose(x); err != nil {
+			t.Fatal(err)
+		}
+		err = lab.Until(t.Context(), bound, n2.Name+" to be connected to another witness", func(ctx context.Context) error {
+			now, err := w.of(ctx, n2)
+			if err == nil && now == x {
+				err = errors.New("it is still connected to " + x.Name)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s was %s: another one after %s", x.Name, name, ms(time.Since(lost)))
+		// Longer than the node's heartbeat: had it been forgotten, it would show.
+		time.Sleep(time.Until(lost.Add(2 * short)))
+		c.neverInquorate(t, alone, n2)
+		if err := c.lab.Heal(t.Context(), x.Host); err != nil {
+			t.Fatal(err)
+		}
+		if name != "black-holed" {
+			if err := w.Start(x); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.WaitServed(t.Context(), x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.neverInquorate(t, alone, n2)
+	c.neverTwoSides(t, false)
 }
