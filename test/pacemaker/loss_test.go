@@ -271,9 +271,8 @@ func TestProxyKeepsALoneSurvivor(t *testing.T) {
 	t.Logf("power loss of %s: %s", n1.Name, c.waitSurvivor(t, dead, n2))
 	alone := time.Now()
 	for name, lose := range map[string]func(*Witness) error{
-		"killed":       func(x *Witness) error { w.Kill(x); return nil },
-		"black-holed":  func(x *Witness) error { return c.lab.Isolate(t.Context(), x.Host) },
-		"power failed": func(x *Witness) error { return x.Host.KillAll(t.Context()) },
+		"killed":      func(x *Witness) error { w.Kill(x); return nil },
+		"black-holed": func(x *Witness) error { return c.lab.Isolate(t.Context(), x.Host) },
 	} {
 		x, err := w.of(t.Context(), n2)
 		if err != nil {
