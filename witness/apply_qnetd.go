@@ -238,7 +238,10 @@ func (a *applier) qnetdInit(cmd *QnetdCmd, op *QnetdOp, c *Cluster) QnetdReply {
 		return QnetdReply{Gone: true, Why: fmt.Sprintf("%s has %d nodes already", c.Name, len(q.Nodes))}
 	}
 	n := q.grow(op.Node)
-	second := n.Session != nil
+	second := n.Session != nil || n.May
+	if !n.meet(cmd.Owner, cmd.Boot, op.Conn) {
+		return QnetdReply{Gone: true, Why: "the node has had a newer connection to this witness"}
+	}
 	if n.Session != nil && !a.supersede(c, n, op) {
 		a.put(c, false)
 		return QnetdReply{Code: qnetdDuplicateNode, Why: fmt.Sprintf("node %d of %s is connected from %s", n.ID, c.Name, n.Session.Addr)}

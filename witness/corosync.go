@@ -48,6 +48,38 @@ type QuorumNode struct {
 	Attempts int    `json:"attempts,omitempty"` // power-offs that proved nothing
 	RetryAt  Time   `json:"retry_at,omitempty"`
 	Swaps    []Time `json:"swaps,omitempty"` // when sessions of another address took over, lately
+	// Past is the newest connection that the node had at each life of a witness. The
+	// start of an older one that gets here late, or twice, is void.
+	Past []QuorumPast `json:"past,omitempty"`
+}
+
+// QuorumPast is the newest connection of a node at one life of a witness.
+type QuorumPast struct {
+	Owner string `json:"owner"`
+	Boot  uint64 `json:"boot"`
+	Conn  uint64 `json:"conn"`
+}
+
+// maxPast bounds the lives of witnesses that are remembered for a node.
+const maxPast = 8
+
+// meet notes a connection, or says that it is not newer than one of before.
+func (n *QuorumNode) meet(owner string, boot, conn uint64) bool {
+	for i, p := range n.Past {
+		if p.Owner != owner || p.Boot != boot {
+			continue
+		}
+		if conn <= p.Conn {
+			return false
+		}
+		n.Past = slices.Delete(slices.Clone(n.Past), i, i+1)
+		break
+	}
+	n.Past = append(slices.Clone(n.Past), QuorumPast{owner, boot, conn})
+	if len(n.Past) > maxPast {
+		n.Past = n.Past[1:]
+	}
+	return true
 }
 
 // QuorumSession is one connection of a node's qdevice, wherever it ends.
@@ -120,7 +152,7 @@ func (g *QuorumGone) Void() time.Duration {
 	case GoneDropped, goneStale:
 		return 2*hb + goneMargin(hb)
 	case goneHeld:
-		return PeerLimit(g.Heartbeat) + goneMargin(hb)
+		return PeerLimit(g.Heartbeat)
 	}
 	return 0
 }
@@ -142,9 +174,11 @@ func SessionLimit(heartbeat uint32, contact time.Duration) time.Duration {
 
 // PeerLimit is how long a witness waits for a message of a client. Stock
 // corosync-qnetd waits 1.5 HB, less than its client: that is how two sides come
-// to be quorate.
+// to be quorate. The margin covers a qdevice that was killed just before its next
+// heartbeat, and whose end got lost: votequorum counts its vote for T = 1.25 HB.
 func PeerLimit(heartbeat uint32) time.Duration {
-	return time.Duration(heartbeat) * time.Millisecond * 9 / 4
+	hb := time.Duration(heartbeat) * time.Millisecond
+	return hb*9/4 + goneMargin(hb)
 }
 
 // Node returns the node with an id, or nil.

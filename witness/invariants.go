@@ -60,7 +60,13 @@ func Violations(prev, next *State) []string {
 		if old == c {
 			continue
 		}
-		if old != nil && old.Spec.Prefix() == c.Spec.Prefix() {
+		switch {
+		case old == nil:
+		case c.Quorum != nil: // one entry may have many steps, each of which was asserted as it was made
+			if c.Epoch < old.Epoch {
+				out = append(out, fmt.Sprintf("epoch of %s falls from %d to %d", name, old.Epoch, c.Epoch))
+			}
+		case old.Spec.Prefix() == c.Spec.Prefix():
 			if f := stepFault(old, c); f != "" {
 				out = append(out, f)
 			}

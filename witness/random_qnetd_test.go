@@ -28,7 +28,7 @@ func (g *nonsense) qnetd() witness.Command {
 	for range 1 + g.rng.IntN(3) {
 		op := witness.QnetdOp{
 			Kind:    pick(g, "init", "init", "option", "config", "config", "membership", "membership", "membership", "quorum", "heuristics", "ask", "answered", "answered", "down", "timer", "nonsense"),
-			Cluster: pick(g, "cs", "cs", "cs", "cs", "cs", "pg", "gone"), Node: uint32(g.rng.IntN(4)), Conn: uint64(g.rng.IntN(3)), Op: uint64(g.rng.IntN(12)),
+			Cluster: pick(g, "cs", "cs", "cs", "cs", "cs", "pg", "gone"), Node: uint32(g.rng.IntN(4)), Conn: uint64(g.rng.IntN(40)), Op: uint64(g.rng.IntN(12)),
 			Algorithm: pick(g, vote.FFSplit, vote.FFSplit, vote.LMS, vote.TwoNodeLMS, vote.Test, 9), Heartbeat: uint32(g.rng.IntN(9000)),
 			TieBreaker: vote.TieBreaker{Mode: uint8(g.rng.IntN(4)), Node: uint32(g.rng.IntN(3))}, Addr: pick(g, "10.0.0.1:1", "10.0.0.2:1", "x"),
 			Verified: g.rng.IntN(2) == 0, Hold: g.rng.IntN(4) == 0, Ring: g.ring(), Nodes: g.ids(), Leaving: g.ids(), Initial: g.rng.IntN(2) == 0,

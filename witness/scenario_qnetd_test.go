@@ -132,6 +132,9 @@ func inQdevice(w *world, in input) {
 		if seq := in.at(3); seq != "" {
 			op.Seq = uint32(w.number(seq))
 		}
+	case "again": // its INIT, once more
+		op.Kind, op.Algorithm, op.Heartbeat, op.TieBreaker = witness.QnetdInit, w.s.Cluster(cluster).Quorum.Algorithm, 8000, w.s.Cluster(cluster).Quorum.TieBreaker
+		op.Ring, op.Addr = ringOf(fmt.Sprintf("%d.1", node)), fmt.Sprintf("10.0.0.%d:4000", node)
 	case "timer":
 		op.Kind = witness.QnetdTimer
 	case "down":

@@ -29,7 +29,7 @@ var rules = []rule{
 	{folder: "witness", allow: []string{"witness/kv", "witness/vote"}, pure: true},
 	{folder: "witness/kv", pure: true},
 	{folder: "witness/vote", pure: true},
-	{folder: "witness/sim", allow: []string{"witness", "witness/kv", "witness/sim"}, pure: true},
+	{folder: "witness/sim", allow: []string{"witness", "witness/kv", "witness/vote", "witness/sim"}, pure: true},
 	{folder: "witness/node", allow: []string{"witness", "witness/kv", "witness/node"}},
 	{folder: "witness/reconcile", allow: []string{"witness", "witness/kv", "fencing"}, forbid: raftish},
 	{folder: "witness/probe", allow: []string{"witness", "witness/kv"}, forbid: raftish},

@@ -36,6 +36,11 @@ func (w *world) commit(index int, e *entry) {
 	for _, c := range w.clusters {
 		w.checkCluster(c, prev.Cluster(c.name), next.Cluster(c.name))
 	}
+	for _, c := range w.quorums {
+		if old, now := prev.Cluster(c.name), next.Cluster(c.name); old != nil && now.Epoch > old.Epoch {
+			w.report.Grants++
+		}
+	}
 	e.after, w.prev = next, next
 }
 
@@ -165,6 +170,11 @@ func (w *world) checkEntitled(n *node, a *witness.Action) {
 
 // settled says whether every cluster has a holder that really writes.
 func (w *world) settled() bool {
+	for _, c := range w.quorums {
+		if !c.settled() {
+			return false
+		}
+	}
 	for _, c := range w.clusters {
 		st := w.prev.Cluster(c.name)
 		if st.Holder == "" || st.Guard != nil {
@@ -186,6 +196,9 @@ func (w *world) explainUnsettled() {
 	if l == nil {
 		w.violation("%s after everything was healed no witness leads", settleTime)
 		return
+	}
+	for _, c := range w.quorums {
+		w.violation("%s after everything was healed the nodes of %s do not all have the vote; the leader says %s", settleTime, c.name, witness.Judge(l.view(), c.name).Sentence)
 	}
 	for _, c := range w.clusters {
 		ver := witness.Judge(l.view(), c.name)

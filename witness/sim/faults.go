@@ -13,7 +13,11 @@ func (w *world) scheduleFault() {
 		if w.calm {
 			return
 		}
-		faults[w.rng.IntN(len(faults))](w)
+		list := faults
+		if w.opt.Corosync {
+			list = quorumFaults
+		}
+		list[w.rng.IntN(len(list))](w)
 		w.topology()
 		w.scheduleFault()
 	})

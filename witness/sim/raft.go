@@ -43,6 +43,7 @@ type node struct {
 	keeper
 	reconciler
 	prober
+	own *owner // nil without corosync clusters, and while it is down
 }
 
 func (n *node) place() int { return n.id }
@@ -161,6 +162,7 @@ func (n *node) becomeReady() {
 	n.ready = true
 	n.base, n.baseAt = n.st.Now, n.w.now
 	n.armAll(true)
+	n.armConns()
 	n.wakeReconcile(0)
 }
 
@@ -297,6 +299,7 @@ func (n *node) applySelf(e *entry) {
 
 // noticed lets the loops of a witness see a new state.
 func (n *node) noticed() {
+	n.lookConns()
 	if n.ready {
 		n.keepLater()
 	}
@@ -310,7 +313,7 @@ func (n *node) noticed() {
 func (n *node) crash() {
 	n.stepDown(n.term)
 	n.kill()
-	n.running, n.waking, n.known = nil, false, -1
+	n.running, n.waking, n.known, n.own = nil, false, -1, nil
 }
 
 func (n *node) restart() {
@@ -330,4 +333,5 @@ func (n *node) restart() {
 	n.probeLater()
 	n.wakeReconcile(n.w.delay())
 	n.watchLater()
+	n.startOwner()
 }

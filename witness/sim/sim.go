@@ -14,7 +14,10 @@ type Options struct {
 	Steps  int       // events under faults, before everything is healed; 0 = 1000
 	Trace  io.Writer // one line per event; nil = none
 	Verify bool      // every witness applies the log itself and all digests are compared, with restores from snapshots; costs time
-	Break  Break     // rules that this run breaks on purpose
+	// Corosync simulates a corosync cluster and its quorum device instead of Patroni
+	// clusters.
+	Corosync bool
+	Break    Break // rules that this run breaks on purpose
 }
 
 // Break switches off one rule of the shell around the state machine. The
@@ -32,6 +35,12 @@ type Break struct {
 	NoGuard           bool // clusters behave as with fencing: none
 	ConfirmBlindly    bool // operators confirm "off" without looking
 	NeverFence        bool // nobody executes anything
+
+	EchoBlindly     bool // heartbeats of qdevice clients are answered without contact with the leader
+	PeerEarly       bool // a silent qdevice client is dead after 1.5 heartbeats, as in stock corosync-qnetd
+	OwnerEarly      bool // the sessions of a silent witness end before their clients give up
+	InheritSessions bool // a new leader takes all witnesses for silent since long ago
+	VoidEarly       bool // the ACK of a client that vanished ends at once
 }
 
 // Report tells how a run ended.
@@ -78,7 +87,10 @@ type world struct {
 	nodes    []*node
 	hosts    []*host
 	clusters []*cluster
+	quorums  []*quorumCluster
 	tool     *tool
+	connSeq  uint64
+	bootSeq  uint64
 
 	committed []*entry // what is committed, whoever knows it yet
 	prev      *witness.State

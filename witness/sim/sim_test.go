@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -37,6 +38,31 @@ func TestSimulate(t *testing.T) {
 	}
 	t.Log(sum)
 	if *seed == 0 && (sum.Grants < n || sum.Fences < n/4 || sum.Elections < n || sum.Held == 0) {
+		t.Errorf("too little happens in these schedules to prove anything: %s", sum)
+	}
+}
+
+// TestSimulateCorosync plays the quorum device: clients, witnesses that own their
+// sessions, leaders that watch the owners.
+func TestSimulateCorosync(t *testing.T) {
+	first, n := uint64(1), *schedules/2
+	if *seed != 0 {
+		first, n = *seed, 1
+	}
+	var sum Summary
+	for s := first; s < first+uint64(n); s++ {
+		opt := Options{Steps: cmp.Or(*steps, 8000), Corosync: true, Verify: s%8 == 0}
+		if *seed != 0 && *trace {
+			opt.Trace = os.Stdout
+		}
+		r := Run(s, opt)
+		sum.Add(r)
+		if len(r.Violations) > 0 {
+			t.Errorf("%v\nreplay: go test ./witness/sim -run TestSimulateCorosync -v -args -seed %d -steps %d -trace", r.Violations, s, *steps)
+		}
+	}
+	t.Log(sum)
+	if *seed == 0 && (sum.Grants < 3*n || sum.Elections < n) {
 		t.Errorf("too little happens in these schedules to prove anything: %s", sum)
 	}
 }
@@ -84,6 +110,32 @@ func TestTeeth(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			for s := uint64(1); s <= uint64(c.seeds); s++ {
 				if r := Run(s, Options{Break: c.br}); len(r.Violations) > 0 {
+					t.Logf("seed %d, step %d: %s", s, r.Steps, r.Violations[0])
+					return
+				}
+			}
+			t.Errorf("not noticed in %d schedules", c.seeds)
+		})
+	}
+}
+
+// TestTeethCorosync is TestTeeth for the rules of the quorum device.
+func TestTeethCorosync(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		br    Break
+		seeds int
+	}{
+		{"echo blindly", Break{EchoBlindly: true}, 3000},
+		{"peer early", Break{PeerEarly: true}, 3000},
+		{"owner early", Break{OwnerEarly: true}, 3000},
+		{"inherit sessions", Break{InheritSessions: true}, 3000},
+		{"void early", Break{VoidEarly: true}, 3000},
+		{"ignore pauses", Break{IgnorePauses: true}, 3000},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for s := uint64(1); s <= uint64(c.seeds); s++ {
+				if r := Run(s, Options{Corosync: true, Steps: 8000, Break: c.br}); len(r.Violations) > 0 {
 					t.Logf("seed %d, step %d: %s", s, r.Steps, r.Violations[0])
 					return
 				}

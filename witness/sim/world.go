@@ -40,18 +40,27 @@ func newWorld(seed uint64, opt Options) *world {
 		n.running = map[string]bool{}
 		w.nodes = append(w.nodes, n)
 	}
-	cfg := w.declare()
-	w.bootstrap(cfg)
+	if opt.Corosync {
+		w.bootstrap(w.declareCorosync())
+	} else {
+		w.bootstrap(w.declare())
+	}
 	for _, n := range w.nodes {
 		n.probeLater()
 		n.watchLater()
+		n.startOwner()
+	}
+	for _, c := range w.quorums {
+		c.start()
 	}
 	for _, h := range w.hosts {
 		m := h.member
 		w.after(w.between(2*time.Second, 6*time.Second), nil, func() { m.start() })
 	}
-	w.tool = &tool{w: w}
-	w.tool.later()
+	if !opt.Corosync {
+		w.tool = &tool{w: w}
+		w.tool.later()
+	}
 	return w
 }
 
