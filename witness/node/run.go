@@ -68,6 +68,7 @@ func (n *Node) run(parent context.Context) error {
 	helloDone, _ := background(ctx, n.greetPeers)
 	followDone, _ := background(ctx, func(ctx context.Context) { n.followLeader(ctx, r) })
 	wakeDone, _ := background(ctx, func(ctx context.Context) { n.watchLeader(ctx, r) })
+	currentDone, _ := background(ctx, n.followCurrent)
 	gossip, err := n.startGossip()
 	if err == nil {
 		err = n.watchDisk(ctx)
@@ -81,6 +82,7 @@ func (n *Node) run(parent context.Context) error {
 	<-helloDone
 	<-followDone
 	<-wakeDone
+	<-currentDone
 	gossip.stop()
 	n.port.isolate(true)
 	return errors.Join(err, n.stopRaft(r))

@@ -187,10 +187,11 @@ func votersOf(r *raft.Raft) []string {
 	return out
 }
 
-// Contact returns the age of the last confirmed contact with a quorum: on a
-// leader, how long ago a round confirmed it, shown as 0 up to one election
-// timeout; on a follower, how long ago the leader was heard. A very long time
-// means never.
+// Contact returns the age of the last confirmed contact with a quorum, and so of
+// what [Node.State] shows: on a leader, how long ago a round confirmed it, shown as
+// 0 up to one election timeout; on a follower, how long ago the leader was heard,
+// if the state has caught up since contact was last lost. A very long time means
+// never.
 func (n *Node) Contact() time.Duration {
 	if n.lead.Load() != nil {
 		if t := n.verified.Load(); t != nil {
@@ -200,12 +201,5 @@ func (n *Node) Contact() time.Duration {
 			return 0
 		}
 	}
-	r := n.rt()
-	if r == nil {
-		return never
-	}
-	if t := r.LastContact(); !t.IsZero() {
-		return time.Since(t)
-	}
-	return never
+	return max(n.heard(), n.outdated())
 }
