@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"runtime"
 	"sync/atomic"
@@ -30,6 +29,12 @@ type Config struct {
 	// TCPIdle is how long a TCP connection may wait for the rest of a query, or
 	// for the next one; default 10 s.
 	TCPIdle time.Duration
+	// RateLimit is how many replies per second one network (/24, /56) gets about
+	// one name over UDP without a valid cookie; 0 means no limit.
+	RateLimit uint32
+	// Portable reads datagrams one at a time with Go's own means, as on systems
+	// other than Linux.
+	Portable bool
 }
 
 // Server answers DNS queries from the newest view of its Source.
@@ -37,6 +42,10 @@ type Server struct {
 	cfg       Config
 	responder responder
 	metrics   *metrics
+	tallies   *tallies
+	cookies   *cookies
+	limiter   *limiter
+	began     time.Time
 	current   atomic.Pointer[published]
 	ready     chan struct{}
 	running   atomic.Bool
@@ -79,12 +88,14 @@ func NewServer(cfg Config) (*Server, error) {
 	if cfg.TCPIdle <= 0 {
 		cfg.TCPIdle = 10 * time.Second
 	}
+	cookies := newCookies()
 	s := &Server{
-		cfg: cfg, responder: responder{id: cfg.ID, version: cfg.Version},
+		cfg: cfg, responder: responder{id: cfg.ID, version: cfg.Version, cookies: cookies},
+		cookies: cookies, limiter: newLimiter(cfg.RateLimit), began: time.Now(),
 		ready: make(chan struct{}), tcpSlots: make(chan struct{}, cfg.MaxTCP),
 	}
 	var err error
-	s.metrics, err = newMetrics(cfg.Registerer, s.viewAge, cfg.Source.Contact)
+	s.metrics, s.tallies, err = newMetrics(cfg.Registerer, s.viewAge, cfg.Source.Contact)
 	if err != nil {
 		return nil, fmt.Errorf("DNS server metrics: %w", err)
 	}
@@ -107,7 +118,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.publish(s.cfg.Source.View())
 	var pairs []socketPair
 	for _, a := range s.cfg.Addrs {
-		pair, err := listen(a)
+		pair, err := listen(a, s.readers())
 		if err != nil {
 			for _, p := range pairs {
 				p.close()
@@ -122,8 +133,12 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, p := range pairs {
 		// A reader answers what it has read before it reads again: answering never
 		// blocks, and no goroutine per packet is needed.
-		for range min(runtime.GOMAXPROCS(0), 4) {
-			group.Go(func() error { return s.serveUDP(ctx, p.udp) })
+		serve := s.serveUDP
+		if s.cfg.Portable {
+			serve = s.serveUDPPortable
+		}
+		for _, c := range p.udp {
+			group.Go(func() error { return serve(ctx, c) })
 		}
 		group.Go(func() error { return s.serveTCP(ctx, p.tcp) })
 	}
@@ -139,13 +154,25 @@ func (s *Server) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// follow publishes each new view of the source.
+// readers returns how many UDP sockets share one address.
+func (s *Server) readers() int {
+	if !shareable {
+		return 1
+	}
+	return min(runtime.GOMAXPROCS(0), 4)
+}
+
+// follow publishes each new view of the source, and rolls the cookies' secret.
 func (s *Server) follow(ctx context.Context) {
+	roll := time.NewTicker(secretLife)
+	defer roll.Stop()
 	for {
 		changed := s.cfg.Source.Changed() // before View, so that no change is missed
 		s.publish(s.cfg.Source.View())
 		select {
 		case <-changed:
+		case <-roll.C:
+			s.cookies.roll()
 		case <-ctx.Done():
 			return
 		}
@@ -183,29 +210,28 @@ func (s *Server) viewAge() time.Duration {
 	return time.Since(p.at)
 }
 
-// handle answers one packet; nil means no reply. The index is loaded once, so
-// that the answer is of one view.
-func (s *Server) handle(query []byte, via transport) []byte {
+// handle answers one packet on the slow path; nil means no reply. The index is
+// loaded once, so that the answer is of one view.
+func (s *Server) handle(query []byte, via transport, client netip.Addr, now clock) ([]byte, result) {
 	var ix *index
 	if p := s.current.Load(); p != nil {
 		ix = p.ix
 	}
-	reply, res := s.responder.respond(ix, s.cfg.Source.Contact(), query, via)
+	r := s.responder
+	r.client, r.now = client, now.seconds
+	reply, res := r.respond(ix, s.cfg.Source.Contact(), query, via)
 	s.metrics.count(res, via)
-	return reply
+	return reply, res
 }
 
-// answer is handle behind a barrier: a packet that finds a fault in the parser is
-// dropped and logged, because a DNS packet must not be able to stop the vote that
-// runs in the same process.
-func (s *Server) answer(query []byte, via transport, from net.Addr) (reply []byte) {
+// answerTCP is handle behind the same barrier as for datagrams: see udpWorker.
+func (s *Server) answerTCP(query []byte, client netip.AddrPort) (reply []byte) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			s.metrics.dropped.WithLabelValues("panic", string(via)).Inc()
-			s.cfg.Log.Error("DNS packet dropped: answering it failed inside the server; report this packet as a defect",
-				"from", from, "panic", fault, "packet", fmt.Sprintf("%x", query[:min(len(query), 512)]))
+			s.panicked(fault, transportTCP, client, query)
 			reply = nil
 		}
 	}()
-	return s.handle(query, via)
+	reply, _ = s.handle(query, transportTCP, client.Addr(), s.clock())
+	return reply
 }

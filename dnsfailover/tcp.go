@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -50,6 +51,7 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
+	client := addrPort(conn.RemoteAddr())
 	in := bufio.NewReaderSize(conn, tcpReadBuffer)
 	out := bufio.NewWriterSize(conn, tcpWriteBuffer)
 	var query []byte
@@ -63,7 +65,7 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 		if err != nil {
 			return // the client has finished, or is too slow
 		}
-		reply := s.answer(query, transportTCP, conn.RemoteAddr())
+		reply := s.answerTCP(query, client)
 		if reply == nil {
 			return // no DNS client
 		}
@@ -77,6 +79,16 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 			return
 		}
 	}
+}
+
+// addrPort returns the address of a TCP peer without its zone and mapping.
+func addrPort(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	p := tcp.AddrPort()
+	return netip.AddrPortFrom(plain(p.Addr()), p.Port())
 }
 
 // readMessage reads one message with its length in front into buf, growing it as
