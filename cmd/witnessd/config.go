@@ -28,7 +28,7 @@ type Config struct {
 	Peers   map[string]string `yaml:"peers"`
 	Peer    PeerConfig        `yaml:"peer"`
 	Etcd    EtcdConfig        `yaml:"etcd"`
-	DNS     ListenConfig      `yaml:"dns"`
+	DNS     DNSConfig         `yaml:"dns"`
 	HTTP    ListenConfig      `yaml:"http"`
 	Probe   ProbeConfig       `yaml:"probe"`
 	Timing  TimingConfig      `yaml:"timing"`
@@ -46,6 +46,25 @@ type PeerConfig struct {
 type ListenConfig struct {
 	Listen    string `yaml:"listen"`    // host:port; empty turns the service off
 	Advertise string `yaml:"advertise"` // URL that clients are told; default http://listen
+}
+
+// DNSConfig is the port of the DNS server.
+type DNSConfig struct {
+	ListenConfig `yaml:",inline"`
+	// RateLimit is how many replies per second one network (/24, /56) gets about one
+	// name over UDP; clients with a DNS cookie and TCP are exempt. Default 200, as
+	// NSD's; 0 means no limit.
+	RateLimit *uint32 `yaml:"rate_limit"`
+}
+
+// defaultRateLimit is that of NSD, nsd.conf(5): rrl-ratelimit.
+const defaultRateLimit = 200
+
+func (d *DNSConfig) rateLimit() uint32 {
+	if d.RateLimit == nil {
+		return defaultRateLimit
+	}
+	return *d.RateLimit
 }
 
 // EtcdConfig is the port of the etcd API.
