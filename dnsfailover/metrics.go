@@ -11,6 +11,7 @@ type metrics struct {
 	queries  *prometheus.CounterVec
 	dropped  *prometheus.CounterVec
 	limited  *prometheus.CounterVec
+	notifies *prometheus.CounterVec
 	fast     prometheus.Counter
 	refused  prometheus.Counter
 	faults   prometheus.Gauge
@@ -32,6 +33,8 @@ func newMetrics(reg prometheus.Registerer, viewAge, contactAge func() time.Durat
 			"Packets not answered, by reason and transport.")), []string{"reason", "transport"}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts(opts("rate_limited_total",
 			"Replies over UDP that the rate limit dropped, or truncated so that the client asks over TCP.")), []string{"how"}),
+		notifies: prometheus.NewCounterVec(prometheus.CounterOpts(opts("notifies_total",
+			"NOTIFY messages to secondaries, by how they ended.")), []string{"outcome"}),
 		fast: prometheus.NewCounter(prometheus.CounterOpts(opts("fast_queries_total",
 			"Queries answered with ready-made bytes; the others took the slow path."))),
 		refused: prometheus.NewCounter(prometheus.CounterOpts(opts("tcp_refused_total",
@@ -50,7 +53,7 @@ func newMetrics(reg prometheus.Registerer, viewAge, contactAge func() time.Durat
 			func() float64 { return contactAge().Seconds() }),
 	}
 	t := &tallies{m: m} // stands for m.queries and m.limited, and comes before m.fast
-	for _, c := range append(ages, t, m.fast, m.dropped, m.refused, m.faults, m.index, m.tcpConns) {
+	for _, c := range append(ages, t, m.fast, m.notifies, m.dropped, m.refused, m.faults, m.index, m.tcpConns) {
 		if err := reg.Register(c); err != nil {
 			return nil, nil, err
 		}

@@ -46,6 +46,8 @@ type responder struct {
 	cookies     *cookies   // nil: COOKIE options are ignored
 	client      netip.Addr // who asks
 	now         uint32     // Unix seconds
+	reserve     int        // bytes of a reply that its signature needs
+	transfers   bool       // the client may take zones
 }
 
 // respond returns the reply to one packet, nil for one that must not be answered.
@@ -93,7 +95,7 @@ func (r responder) respond(ix *index, age time.Duration, query []byte, via trans
 	} else {
 		r.fill(reply, ours, ix, age)
 	}
-	out, res := seal(reply, ours, limit)
+	out, res := seal(reply, ours, limit-r.reserve)
 	res.proven = proven
 	return out, res
 }
@@ -181,6 +183,9 @@ func (r responder) fill(reply *dns.Msg, ours *dns.OPT, ix *index, age time.Durat
 	var a answer
 	switch q.Qclass {
 	case dns.ClassINET:
+		if r.transfers && q.Qtype == dns.TypeIXFR {
+			q.Qtype = dns.TypeSOA // the serial, and the client comes by TCP: RFC 1995 section 2
+		}
 		a = resolve(ix, age, q)
 	case dns.ClassCHAOS:
 		a = r.chaos(q)

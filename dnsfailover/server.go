@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 )
@@ -32,6 +33,8 @@ type Config struct {
 	// RateLimit is how many replies per second one network (/24, /56) gets about
 	// one name over UDP without a valid cookie; 0 means no limit.
 	RateLimit uint32
+	// Transfer says who may take whole zones.
+	Transfer Transfer
 	// Portable reads datagrams one at a time with Go's own means, as on systems
 	// other than Linux.
 	Portable bool
@@ -45,6 +48,8 @@ type Server struct {
 	tallies   *tallies
 	cookies   *cookies
 	limiter   *limiter
+	keys      keyring
+	notifiers []*notifier
 	began     time.Time
 	current   atomic.Pointer[published]
 	ready     chan struct{}
@@ -55,8 +60,9 @@ type Server struct {
 
 // published is an index and when it was put in place.
 type published struct {
-	ix *index
-	at time.Time
+	ix        *index
+	at        time.Time
+	histories map[string]*history // by apex; only if zones are transferred
 }
 
 // NewServer checks cfg and registers the metrics. It starts nothing.
@@ -72,6 +78,10 @@ func NewServer(cfg Config) (*Server, error) {
 		if _, err := netip.ParseAddrPort(a); err != nil {
 			faults = append(faults, fmt.Errorf("address %q is not ip:port: %w", a, err))
 		}
+	}
+	keys, err := cfg.Transfer.keyring()
+	if err != nil {
+		faults = append(faults, err)
 	}
 	if len(faults) > 0 {
 		return nil, fmt.Errorf("DNS server configuration: %w", errors.Join(faults...))
@@ -91,13 +101,18 @@ func NewServer(cfg Config) (*Server, error) {
 	cookies := newCookies()
 	s := &Server{
 		cfg: cfg, responder: responder{id: cfg.ID, version: cfg.Version, cookies: cookies},
-		cookies: cookies, limiter: newLimiter(cfg.RateLimit), began: time.Now(),
+		cookies: cookies, keys: keys, limiter: newLimiter(cfg.RateLimit), began: time.Now(),
 		ready: make(chan struct{}), tcpSlots: make(chan struct{}, cfg.MaxTCP),
 	}
-	var err error
 	s.metrics, s.tallies, err = newMetrics(cfg.Registerer, s.viewAge, cfg.Source.Contact)
 	if err != nil {
 		return nil, fmt.Errorf("DNS server metrics: %w", err)
+	}
+	for _, to := range cfg.Transfer.Notify {
+		s.notifiers = append(s.notifiers, &notifier{
+			to: to, key: keys[fqdn(to.Key)], log: cfg.Log, wake: make(chan struct{}, 1), latest: s.current.Load,
+			sent: func(outcome string) { s.metrics.notifies.WithLabelValues(outcome).Inc() },
+		})
 	}
 	return s, nil
 }
@@ -130,6 +145,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { s.follow(ctx); return nil })
+	for _, n := range s.notifiers {
+		group.Go(func() error { n.run(ctx); return nil })
+	}
 	for _, p := range pairs {
 		// A reader answers what it has read before it reads again: answering never
 		// blocks, and no goroutine per packet is needed.
@@ -198,8 +216,25 @@ func (s *Server) publish(v *View) {
 		s.cfg.Log.Error("DNS view has faults: the names concerned are not served, or answered with SERVFAIL; correct the zone configuration",
 			"index", v.Index, "err", err)
 	}
-	s.current.Store(&published{ix: ix, at: time.Now()})
+	s.current.Store(&published{ix: ix, at: time.Now(), histories: s.histories(old, ix)})
 	s.metrics.index.Set(float64(v.Index))
+	for _, n := range s.notifiers {
+		n.changed()
+	}
+}
+
+// histories continues what is known of how each zone has changed.
+func (s *Server) histories(old *published, ix *index) map[string]*history {
+	if !s.cfg.Transfer.on() || old == nil {
+		return nil
+	}
+	next := make(map[string]*history, len(ix.zones))
+	for apex, z := range ix.zones {
+		if before := old.ix.zones[apex]; before != nil {
+			next[apex] = old.histories[apex].then(before, z)
+		}
+	}
+	return next
 }
 
 func (s *Server) viewAge() time.Duration {
@@ -219,19 +254,38 @@ func (s *Server) handle(query []byte, via transport, client netip.Addr, now cloc
 	}
 	r := s.responder
 	r.client, r.now = client, now.seconds
-	reply, res := r.respond(ix, s.cfg.Source.Contact(), query, via)
+	sig := s.keys.signatureOf(query)
+	var reply []byte
+	var res result
+	if sig != nil && sig.fault != 0 {
+		reply, res = sig.refuse(query)
+	} else {
+		r.reserve, r.transfers = sig.room(), s.cfg.Transfer.may(client, sig)
+		reply, res = r.respond(ix, s.cfg.Source.Contact(), query, via)
+		if sig != nil && reply != nil {
+			var err error
+			if reply, err = sig.signBytes(reply); err != nil {
+				reply, res = headerOnly(query, dns.RcodeServerFailure, 0)
+			}
+			res.proven = true // as a cookie does: its address is not forged
+		}
+	}
 	s.metrics.count(res, via)
 	return reply, res
 }
 
-// answerTCP is handle behind the same barrier as for datagrams: see udpWorker.
-func (s *Server) answerTCP(query []byte, client netip.AddrPort) (reply []byte) {
+// answerTCP answers one message of a connection, behind the same barrier as for
+// datagrams: see udpWorker. It returns false if the connection is of no use.
+func (s *Server) answerTCP(query []byte, client netip.AddrPort, write func([]byte) error) (ok bool) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			s.panicked(fault, transportTCP, client, query)
-			reply = nil
+			ok = false
 		}
 	}()
-	reply, _ = s.handle(query, transportTCP, client.Addr(), s.clock())
-	return reply
+	if req := transferQuery(query); req != nil {
+		return s.transfer(req, query, client, write) == nil
+	}
+	reply, _ := s.handle(query, transportTCP, client.Addr(), s.clock())
+	return reply != nil && write(reply) == nil
 }

@@ -65,15 +65,14 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 		if err != nil {
 			return // the client has finished, or is too slow
 		}
-		reply := s.answerTCP(query, client)
-		if reply == nil {
-			return // no DNS client
+		write := func(reply []byte) error {
+			if err := conn.SetWriteDeadline(time.Now().Add(tcpWriteTimeout)); err != nil {
+				return err
+			}
+			return writeMessage(out, reply)
 		}
-		if conn.SetWriteDeadline(time.Now().Add(tcpWriteTimeout)) != nil {
-			return
-		}
-		if writeMessage(out, reply) != nil {
-			return
+		if !s.answerTCP(query, client, write) {
+			return // no DNS client, or one that is gone
 		}
 		if !messageBuffered(in) && out.Flush() != nil {
 			return

@@ -6,7 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-QUORATE_PACKAGES="nsd knot gdnsd dnsperf" test/install.sh
+QUORATE_PACKAGES="gdnsd dnsperf" test/install.sh
 mkdir -p out
 QUORATE_BENCH_RUNS=${QUORATE_BENCH_RUNS:-5}
 export QUORATE_BENCH_RUNS

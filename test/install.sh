@@ -4,7 +4,7 @@
 # Idempotent: what is there already is neither upgraded nor touched, and no service is started.
 set -eu
 
-packages="fence-agents python3-requests python3-pexpect python3-pycurl etcd-server etcd-client postgresql-15 patroni python3-psycopg2 python3-etcd jq iproute2 nftables dnsutils procps util-linux curl ${QUORATE_PACKAGES:-}"
+packages="fence-agents python3-requests python3-pexpect python3-pycurl etcd-server etcd-client postgresql-15 patroni python3-psycopg2 python3-etcd jq iproute2 nftables dnsutils procps util-linux curl nsd knot knot-dnsutils ldnsutils ${QUORATE_PACKAGES:-}"
 
 missing=""
 for p in $packages; do

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"quorate/dnsfailover"
 	"quorate/witness/etcdapi"
 )
 
@@ -55,6 +57,33 @@ type DNSConfig struct {
 	// name over UDP; clients with a DNS cookie and TCP are exempt. Default 200, as
 	// NSD's; 0 means no limit.
 	RateLimit *uint32 `yaml:"rate_limit"`
+	// Transfer names the secondaries that may take whole zones.
+	Transfer DNSTransferConfig `yaml:"transfer"`
+}
+
+// DNSTransferConfig is dnsfailover.Transfer in a file.
+type DNSTransferConfig struct {
+	Keys []struct {
+		Name      string `yaml:"name"`
+		Algorithm string `yaml:"algorithm"`
+		Secret    string `yaml:"secret"`
+	} `yaml:"keys"`
+	Allow  []netip.Prefix `yaml:"allow"`
+	Notify []struct {
+		Address netip.AddrPort `yaml:"address"`
+		Key     string         `yaml:"key"`
+	} `yaml:"notify"`
+}
+
+func (c *DNSTransferConfig) transfer() dnsfailover.Transfer {
+	t := dnsfailover.Transfer{Allow: c.Allow}
+	for _, k := range c.Keys {
+		t.Keys = append(t.Keys, dnsfailover.Key{Name: k.Name, Algorithm: k.Algorithm, Secret: k.Secret})
+	}
+	for _, n := range c.Notify {
+		t.Notify = append(t.Notify, dnsfailover.Secondary{Addr: n.Address, Key: n.Key})
+	}
+	return t
 }
 
 // defaultRateLimit is that of NSD, nsd.conf(5): rrl-ratelimit.
@@ -204,6 +233,10 @@ func (c *Config) Validate() error {
 	}
 	if c.Etcd.TLS != nil && strings.HasPrefix(c.Etcd.Advertise, "http://") {
 		add("etcd.advertise: %q is plain text but the port speaks TLS, and Patroni follows what it is told", c.Etcd.Advertise)
+	}
+	transfer := c.DNS.Transfer.transfer()
+	if err := transfer.Validate(); err != nil {
+		add("dns.transfer: %w", err)
 	}
 	return errors.Join(faults...)
 }
