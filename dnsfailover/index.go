@@ -3,6 +3,7 @@ package dnsfailover
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 type index struct {
 	view  *View
 	zones map[string]*zoneIndex // by canonical apex name
+	names map[string]*node      // all of them, by canonical name
 }
 
 type zoneIndex struct {
@@ -25,11 +27,18 @@ type zoneIndex struct {
 	// maxStale is the shortest MaxStale of the managed sets, 0 without any: after
 	// it this node cannot know which names exist.
 	maxStale time.Duration
+	negative []byte // negSOA on the wire, without its owner
+	hash     uint64 // of the apex, for the rate limit
 }
 
 // node is one existing name: an empty non-terminal has no sets.
 type node struct {
-	sets []*set // ascending by type
+	name     string
+	zone     *zoneIndex
+	alias    bool // it has a CNAME
+	wildcard bool // there is a name * below it
+	ready    prebuiltSets
+	sets     []*set // ascending by type
 	// strict is the managed set with the shortest MaxStale, nil without any.
 	strict *set
 }
@@ -76,7 +85,27 @@ func compile(v *View) (*index, error) {
 		}
 		ix.zones[z.apex] = z
 	}
+	ix.gather()
 	return ix, errors.Join(faults...)
+}
+
+// gather makes one table of the names of all zones. A name at or below the apex of
+// a longer zone belongs to that one.
+func (ix *index) gather() {
+	size := 0
+	for _, z := range ix.zones {
+		size += len(z.nodes)
+	}
+	ix.names = make(map[string]*node, size)
+	for _, z := range ix.zones {
+		for name, n := range z.nodes {
+			if ix.zoneOf(name) != z {
+				continue
+			}
+			n.name, n.zone, n.alias, n.wildcard = name, z, n.find(dns.TypeCNAME) != nil, z.nodes["*."+name] != nil
+			ix.names[name] = n
+		}
+	}
 }
 
 func compileZone(spec *Zone) (*zoneIndex, error) {
@@ -97,6 +126,8 @@ func compileZone(spec *Zone) (*zoneIndex, error) {
 	}
 	z.negSOA = dns.Copy(soa.rrs[0])
 	z.negSOA.Header().Ttl = min(spec.TTL, spec.NegativeTTL)
+	z.negative = packNegative(z.negSOA)
+	z.hash = maphash.String(limitSeed, apex)
 	for i := range spec.Records {
 		if err := z.add(&spec.Records[i]); err != nil {
 			faults = append(faults, err)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -50,6 +51,7 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
+	client := addrPort(conn.RemoteAddr())
 	in := bufio.NewReaderSize(conn, tcpReadBuffer)
 	out := bufio.NewWriterSize(conn, tcpWriteBuffer)
 	var query []byte
@@ -63,20 +65,29 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 		if err != nil {
 			return // the client has finished, or is too slow
 		}
-		reply := s.answer(query, transportTCP, conn.RemoteAddr())
-		if reply == nil {
-			return // no DNS client
+		write := func(reply []byte) error {
+			if err := conn.SetWriteDeadline(time.Now().Add(tcpWriteTimeout)); err != nil {
+				return err
+			}
+			return writeMessage(out, reply)
 		}
-		if conn.SetWriteDeadline(time.Now().Add(tcpWriteTimeout)) != nil {
-			return
-		}
-		if writeMessage(out, reply) != nil {
-			return
+		if !s.answerTCP(query, client, write) {
+			return // no DNS client, or one that is gone
 		}
 		if !messageBuffered(in) && out.Flush() != nil {
 			return
 		}
 	}
+}
+
+// addrPort returns the address of a TCP peer without its zone and mapping.
+func addrPort(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	p := tcp.AddrPort()
+	return netip.AddrPortFrom(plain(p.Addr()), p.Port())
 }
 
 // readMessage reads one message with its length in front into buf, growing it as

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"quorate/dnsfailover"
 	"quorate/witness/etcdapi"
 )
 
@@ -28,7 +30,7 @@ type Config struct {
 	Peers   map[string]string `yaml:"peers"`
 	Peer    PeerConfig        `yaml:"peer"`
 	Etcd    EtcdConfig        `yaml:"etcd"`
-	DNS     ListenConfig      `yaml:"dns"`
+	DNS     DNSConfig         `yaml:"dns"`
 	HTTP    ListenConfig      `yaml:"http"`
 	Probe   ProbeConfig       `yaml:"probe"`
 	Timing  TimingConfig      `yaml:"timing"`
@@ -46,6 +48,52 @@ type PeerConfig struct {
 type ListenConfig struct {
 	Listen    string `yaml:"listen"`    // host:port; empty turns the service off
 	Advertise string `yaml:"advertise"` // URL that clients are told; default http://listen
+}
+
+// DNSConfig is the port of the DNS server.
+type DNSConfig struct {
+	ListenConfig `yaml:",inline"`
+	// RateLimit is how many replies per second one network (/24, /56) gets about one
+	// name over UDP; clients with a DNS cookie and TCP are exempt. Default 200, as
+	// NSD's; 0 means no limit.
+	RateLimit *uint32 `yaml:"rate_limit"`
+	// Transfer names the secondaries that may take whole zones.
+	Transfer DNSTransferConfig `yaml:"transfer"`
+}
+
+// DNSTransferConfig is dnsfailover.Transfer in a file.
+type DNSTransferConfig struct {
+	Keys []struct {
+		Name      string `yaml:"name"`
+		Algorithm string `yaml:"algorithm"`
+		Secret    string `yaml:"secret"`
+	} `yaml:"keys"`
+	Allow  []netip.Prefix `yaml:"allow"`
+	Notify []struct {
+		Address netip.AddrPort `yaml:"address"`
+		Key     string         `yaml:"key"`
+	} `yaml:"notify"`
+}
+
+func (c *DNSTransferConfig) transfer() dnsfailover.Transfer {
+	t := dnsfailover.Transfer{Allow: c.Allow}
+	for _, k := range c.Keys {
+		t.Keys = append(t.Keys, dnsfailover.Key{Name: k.Name, Algorithm: k.Algorithm, Secret: k.Secret})
+	}
+	for _, n := range c.Notify {
+		t.Notify = append(t.Notify, dnsfailover.Secondary{Addr: n.Address, Key: n.Key})
+	}
+	return t
+}
+
+// defaultRateLimit is that of NSD, nsd.conf(5): rrl-ratelimit.
+const defaultRateLimit = 200
+
+func (d *DNSConfig) rateLimit() uint32 {
+	if d.RateLimit == nil {
+		return defaultRateLimit
+	}
+	return *d.RateLimit
 }
 
 // EtcdConfig is the port of the etcd API.
@@ -185,6 +233,10 @@ func (c *Config) Validate() error {
 	}
 	if c.Etcd.TLS != nil && strings.HasPrefix(c.Etcd.Advertise, "http://") {
 		add("etcd.advertise: %q is plain text but the port speaks TLS, and Patroni follows what it is told", c.Etcd.Advertise)
+	}
+	transfer := c.DNS.Transfer.transfer()
+	if err := transfer.Validate(); err != nil {
+		add("dns.transfer: %w", err)
 	}
 	return errors.Join(faults...)
 }

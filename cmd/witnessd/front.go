@@ -48,6 +48,7 @@ func listen(cfg Config, b *backend, log *slog.Logger, reg *prometheus.Registry) 
 		var err error
 		f.dns, err = dnsfailover.NewServer(dnsfailover.Config{
 			Addrs: []string{cfg.DNS.Listen}, Source: source, Log: log, Registerer: reg, ID: cfg.Node, Version: version,
+			RateLimit: cfg.DNS.rateLimit(), Transfer: cfg.DNS.Transfer.transfer(),
 		})
 		if err != nil {
 			return nil, f.closeAfter(err)
