@@ -29,6 +29,38 @@ func (p socketPair) close() {
 	}
 }
 
+// listenAll opens all sockets, or none.
+func (s *Server) listenAll() (pairs []socketPair, secure []*net.TCPListener, err error) {
+	for _, a := range s.cfg.Addrs {
+		pair, err := listen(a, s.readers())
+		if err != nil {
+			closeAll(pairs, nil)
+			return nil, nil, err
+		}
+		pairs = append(pairs, pair)
+		s.addrs = append(s.addrs, pair.addr)
+	}
+	for _, a := range s.cfg.TLSAddrs {
+		l, err := listenTLS(a)
+		if err != nil {
+			closeAll(pairs, secure)
+			return nil, nil, err
+		}
+		secure = append(secure, l)
+		s.tlsAddrs = append(s.tlsAddrs, l.Addr().(*net.TCPAddr).AddrPort())
+	}
+	return pairs, secure, nil
+}
+
+func closeAll(pairs []socketPair, secure []*net.TCPListener) {
+	for _, p := range pairs {
+		p.close()
+	}
+	for _, l := range secure {
+		l.Close()
+	}
+}
+
 // listen binds addr for TCP, and for UDP with a socket for each of readers. With
 // port 0 both get the same free port.
 func listen(addr string, readers int) (socketPair, error) {
@@ -74,6 +106,18 @@ func listenOnce(want netip.AddrPort, readers int) (p socketPair, err error) {
 		}
 	}
 	return p, nil
+}
+
+func listenTLS(addr string) (*net.TCPListener, error) {
+	want, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("DNS over TLS address %q: %w", addr, err)
+	}
+	l, err := net.ListenTCP(network("tcp", want), net.TCPAddrFromAddrPort(want))
+	if err != nil {
+		return nil, fmt.Errorf("DNS over TLS cannot listen on %s: %w%s", addr, err, listenHint(err))
+	}
+	return l, nil
 }
 
 // network keeps 0.0.0.0 to IPv4; [::] stays dual stack.

@@ -29,6 +29,7 @@ type transport string
 const (
 	transportUDP transport = "udp"
 	transportTCP transport = "tcp"
+	transportTLS transport = "tls" // RFC 7858
 )
 
 // result says how a packet was treated, for the metrics.
@@ -87,7 +88,7 @@ func (r responder) respond(ix *index, age time.Duration, query []byte, via trans
 			return headerOnly(query, dns.RcodeFormatError, bits&bitRD)
 		}
 	}
-	if via == transportTCP {
+	if via != transportUDP {
 		limit = dns.MaxMsgSize
 	}
 	if opt != nil && opt.Version() != 0 {

@@ -2,11 +2,13 @@ package dnsfailover
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +27,9 @@ type Config struct {
 	// ID and Version answer CH TXT id.server and version.server (RFC 4892); an
 	// empty one is refused.
 	ID, Version string
+	// TLSAddrs are served over TLS (RFC 7858) with the certificate of TLS.
+	TLSAddrs []string
+	TLS      *tls.Config
 	// MaxTCP is how many TCP connections may be open at once; default 512.
 	MaxTCP int
 	// TCPIdle is how long a TCP connection may wait for the rest of a query, or
@@ -55,6 +60,7 @@ type Server struct {
 	ready     chan struct{}
 	running   atomic.Bool
 	addrs     []netip.AddrPort // written before ready is closed
+	tlsAddrs  []netip.AddrPort // likewise
 	tcpSlots  chan struct{}
 }
 
@@ -74,7 +80,10 @@ func NewServer(cfg Config) (*Server, error) {
 	if len(cfg.Addrs) == 0 {
 		faults = append(faults, errors.New("no address to listen on"))
 	}
-	for _, a := range cfg.Addrs {
+	if len(cfg.TLSAddrs) > 0 && cfg.TLS == nil {
+		faults = append(faults, errors.New("DNS over TLS needs a certificate"))
+	}
+	for _, a := range slices.Concat(cfg.Addrs, cfg.TLSAddrs) {
 		if _, err := netip.ParseAddrPort(a); err != nil {
 			faults = append(faults, fmt.Errorf("address %q is not ip:port: %w", a, err))
 		}
@@ -120,6 +129,10 @@ func NewServer(cfg Config) (*Server, error) {
 // Ready returns a channel that is closed when the server listens on all addresses.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
+// TLSAddrs returns the addresses that the server listens on for DNS over TLS. It is
+// valid once Ready is closed.
+func (s *Server) TLSAddrs() []netip.AddrPort { return s.tlsAddrs }
+
 // Addrs returns the addresses that the server listens on, in the order of
 // Config.Addrs, with the real ports. It is valid once Ready is closed.
 func (s *Server) Addrs() []netip.AddrPort { return s.addrs }
@@ -131,17 +144,9 @@ func (s *Server) Run(ctx context.Context) error {
 		return errors.New("this DNS server has been run before; make a new one")
 	}
 	s.publish(s.cfg.Source.View())
-	var pairs []socketPair
-	for _, a := range s.cfg.Addrs {
-		pair, err := listen(a, s.readers())
-		if err != nil {
-			for _, p := range pairs {
-				p.close()
-			}
-			return err
-		}
-		pairs = append(pairs, pair)
-		s.addrs = append(s.addrs, pair.addr)
+	pairs, secure, err := s.listenAll()
+	if err != nil {
+		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { s.follow(ctx); return nil })
@@ -158,17 +163,18 @@ func (s *Server) Run(ctx context.Context) error {
 		for _, c := range p.udp {
 			group.Go(func() error { return serve(ctx, c) })
 		}
-		group.Go(func() error { return s.serveTCP(ctx, p.tcp) })
+		group.Go(func() error { return s.serveTCP(ctx, p.tcp, transportTCP) })
+	}
+	for _, l := range secure {
+		group.Go(func() error { return s.serveTCP(ctx, tls.NewListener(l, s.cfg.TLS), transportTLS) })
 	}
 	group.Go(func() error {
 		<-ctx.Done()
-		for _, p := range pairs {
-			p.close()
-		}
+		closeAll(pairs, secure)
 		return nil
 	})
 	close(s.ready)
-	s.cfg.Log.Info("DNS server listens", "addrs", s.addrs)
+	s.cfg.Log.Info("DNS server listens", "addrs", s.addrs, "tls", s.tlsAddrs)
 	return group.Wait()
 }
 
@@ -276,16 +282,16 @@ func (s *Server) handle(query []byte, via transport, client netip.Addr, now cloc
 
 // answerTCP answers one message of a connection, behind the same barrier as for
 // datagrams: see udpWorker. It returns false if the connection is of no use.
-func (s *Server) answerTCP(query []byte, client netip.AddrPort, write func([]byte) error) (ok bool) {
+func (s *Server) answerTCP(query []byte, client netip.AddrPort, via transport, write func([]byte) error) (ok bool) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			s.panicked(fault, transportTCP, client, query)
+			s.panicked(fault, via, client, query)
 			ok = false
 		}
 	}()
 	if req := transferQuery(query); req != nil {
-		return s.transfer(req, query, client, write) == nil
+		return s.transfer(req, query, client, via, write) == nil
 	}
-	reply, _ := s.handle(query, transportTCP, client.Addr(), s.clock())
+	reply, _ := s.handle(query, via, client.Addr(), s.clock())
 	return reply != nil && write(reply) == nil
 }

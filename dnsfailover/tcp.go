@@ -17,8 +17,9 @@ const (
 	tcpWriteBuffer  = 8192
 )
 
-// serveTCP accepts connections until ctx ends and then waits for them.
-func (s *Server) serveTCP(ctx context.Context, l *net.TCPListener) error {
+// serveTCP accepts connections until ctx ends and then waits for them. Over TLS the
+// handshake is part of reading the first query, and shares its deadline.
+func (s *Server) serveTCP(ctx context.Context, l net.Listener, via transport) error {
 	var conns sync.WaitGroup
 	defer conns.Wait()
 	for {
@@ -40,14 +41,14 @@ func (s *Server) serveTCP(ctx context.Context, l *net.TCPListener) error {
 			defer func() { <-s.tcpSlots }()
 			s.metrics.tcpConns.Inc()
 			defer s.metrics.tcpConns.Dec()
-			s.serveConn(ctx, conn)
+			s.serveConn(ctx, conn, via)
 		})
 	}
 }
 
 // serveConn answers the queries of one connection in order. Queries may be sent
 // ahead (RFC 7766 section 6.2.1.1): their replies are written together.
-func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
+func (s *Server) serveConn(ctx context.Context, conn net.Conn, via transport) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
@@ -71,7 +72,7 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 			}
 			return writeMessage(out, reply)
 		}
-		if !s.answerTCP(query, client, write) {
+		if !s.answerTCP(query, client, via, write) {
 			return // no DNS client, or one that is gone
 		}
 		if !messageBuffered(in) && out.Flush() != nil {

@@ -85,14 +85,14 @@ func transferQuery(msg []byte) *dns.Msg {
 	return m
 }
 
-// transfer answers an AXFR or IXFR over TCP by calling write for each message.
-func (s *Server) transfer(req *dns.Msg, msg []byte, client netip.AddrPort, write func([]byte) error) error {
+// transfer answers an AXFR or IXFR over TCP or TLS (RFC 9103) by calling write for each message.
+func (s *Server) transfer(req *dns.Msg, msg []byte, client netip.AddrPort, via transport, write func([]byte) error) error {
 	q := req.Question[0]
-	count := func(rcode int) { s.metrics.count(result{qtype: queryType(q.Qtype), rcode: rcode}, transportTCP) }
+	count := func(rcode int) { s.metrics.count(result{qtype: queryType(q.Qtype), rcode: rcode}, via) }
 	sig := s.keys.signatureOf(msg)
 	if sig != nil && sig.fault != 0 {
 		out, res := sig.refuse(msg)
-		s.metrics.count(res, transportTCP)
+		s.metrics.count(res, via)
 		return write(out)
 	}
 	refuse := func(rcode int) error {
@@ -107,7 +107,7 @@ func (s *Server) transfer(req *dns.Msg, msg []byte, client netip.AddrPort, write
 	}
 	switch {
 	case !s.cfg.Transfer.may(client.Addr(), sig):
-		reply, _ := s.handle(msg, transportTCP, client.Addr(), s.clock()) // says so as to any other query
+		reply, _ := s.handle(msg, via, client.Addr(), s.clock()) // says so as to any other query
 		return write(reply)
 	case p == nil:
 		return refuse(dns.RcodeServerFailure)

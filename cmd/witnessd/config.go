@@ -59,6 +59,30 @@ type DNSConfig struct {
 	RateLimit *uint32 `yaml:"rate_limit"`
 	// Transfer names the secondaries that may take whole zones.
 	Transfer DNSTransferConfig `yaml:"transfer"`
+	// TLS is DNS over TLS, RFC 7858.
+	TLS DNSTLSConfig `yaml:"tls"`
+}
+
+// DNSTLSConfig is a port for DNS over TLS. The files may be renewed in place.
+type DNSTLSConfig struct {
+	Listen string `yaml:"listen"`
+	Cert   string `yaml:"cert"`
+	Key    string `yaml:"key"`
+}
+
+// load returns nil if there is no such port.
+func (c *DNSTLSConfig) load() (*tls.Config, error) {
+	if *c == (DNSTLSConfig{}) {
+		return nil, nil
+	}
+	if c.Listen == "" || c.Cert == "" || c.Key == "" {
+		return nil, errors.New("dns.tls: listen, cert and key belong together")
+	}
+	pair := &certificate{certFile: c.Cert, keyFile: c.Key}
+	if _, err := pair.get(nil); err != nil {
+		return nil, fmt.Errorf("dns.tls: %w", err)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get, NextProtos: []string{"dot"}}, nil
 }
 
 // DNSTransferConfig is dnsfailover.Transfer in a file.
@@ -167,7 +191,7 @@ func LoadConfig(path string) (*Config, error) {
 
 // paths are the settings that name files, relative to the configuration.
 func (c *Config) paths() []*string {
-	out := []*string{&c.Data, &c.Etcd.Auth}
+	out := []*string{&c.Data, &c.Etcd.Auth, &c.DNS.TLS.Cert, &c.DNS.TLS.Key}
 	if t := c.Etcd.TLS; t != nil {
 		out = append(out, &t.Cert, &t.Key, &t.ClientCA)
 	}
@@ -218,7 +242,7 @@ func (c *Config) Validate() error {
 	if !c.Join && c.Peers[c.Node] == "" {
 		add("peers: list all first witnesses with their peer addresses, this one (%q) too, the same on each; or set join: true", c.Node)
 	}
-	for name, addr := range map[string]string{"peer.listen": c.Peer.Listen, "etcd.listen": c.Etcd.Listen, "dns.listen": c.DNS.Listen, "http.listen": c.HTTP.Listen} {
+	for name, addr := range map[string]string{"peer.listen": c.Peer.Listen, "etcd.listen": c.Etcd.Listen, "dns.listen": c.DNS.Listen, "dns.tls.listen": c.DNS.TLS.Listen, "http.listen": c.HTTP.Listen} {
 		if _, _, err := net.SplitHostPort(addr); addr != "" && err != nil {
 			add("%s: %q is not host:port", name, addr)
 		}
@@ -233,6 +257,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Etcd.TLS != nil && strings.HasPrefix(c.Etcd.Advertise, "http://") {
 		add("etcd.advertise: %q is plain text but the port speaks TLS, and Patroni follows what it is told", c.Etcd.Advertise)
+	}
+	if _, err := c.DNS.TLS.load(); err != nil {
+		add("%w", err)
 	}
 	transfer := c.DNS.Transfer.transfer()
 	if err := transfer.Validate(); err != nil {

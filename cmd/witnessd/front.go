@@ -45,8 +45,16 @@ func listen(cfg Config, b *backend, log *slog.Logger, reg *prometheus.Registry) 
 	}
 	source := &dnsSource{node: b, log: log}
 	if cfg.DNS.Listen != "" {
-		var err error
+		secure, err := cfg.DNS.TLS.load()
+		if err != nil {
+			return nil, f.closeAfter(err)
+		}
+		var tlsAddrs []string
+		if secure != nil {
+			tlsAddrs = []string{cfg.DNS.TLS.Listen}
+		}
 		f.dns, err = dnsfailover.NewServer(dnsfailover.Config{
+			TLSAddrs: tlsAddrs, TLS: secure,
 			Addrs: []string{cfg.DNS.Listen}, Source: source, Log: log, Registerer: reg, ID: cfg.Node, Version: version,
 			RateLimit: cfg.DNS.rateLimit(), Transfer: cfg.DNS.Transfer.transfer(),
 		})
