@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"quorate/witness/node/raftlog"
 )
 
 const (
@@ -178,6 +180,8 @@ func (n *Node) watchDisk(ctx context.Context) error {
 	for pause(ctx, max(limit/10, time.Millisecond)) {
 		age := n.stores.log.watch.age()
 		switch {
+		case n.stores.log.stuck.Load():
+			return raftlog.ErrStuck
 		case age > stallFactor*limit:
 			return errDiskStalled
 		case age > limit && !away:
