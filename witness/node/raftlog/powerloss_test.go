@@ -4,6 +4,7 @@ package raftlog
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -343,4 +344,48 @@ func TestKilledWriter(t *testing.T) {
 			t.Fatalf("round %d, acknowledged %s: %v", round, a, err)
 		}
 	}
+}
+
+// A process that was killed may have written what it had not yet synced. The
+// next one reads it, and Raft counts it: so it has to be synced by then.
+func TestPowerLossAfterAKill(t *testing.T) {
+	c := entries(1, 1000)
+	image := newImage(t)
+	dir, unmount := mounted(t, image)
+	s := mustOpen(t, dir)
+	add(t, s, 1, 100, c, 10)
+	before := copyLog(t, dir)
+	add(t, s, 101, 150, c, 10)
+	mustClose(t, s)
+	written, err := os.ReadFile(segments(t, dir)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The same log, synced up to 100, with the rest written but not synced.
+	path := segments(t, dir)[0]
+	if err := os.RemoveAll(filepath.Join(dir, folder)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(dir, os.DirFS(before)); err != nil {
+		t.Fatal(err)
+	}
+	command(t, "sync", "-f", dir)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err == nil {
+		_, err = f.WriteAt(written[:end(written)], 0)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, dir)
+	holds(t, s, 1, 150, c)
+	after := filepath.Join(t.TempDir(), "after")
+	command(t, "cp", "--sparse=always", image, after)
+	mustClose(t, s)
+	unmount()
+	dir, _ = mounted(t, after)
+	s = mustOpen(t, dir)
+	holds(t, s, 1, 150, c)
+	mustClose(t, s)
 }

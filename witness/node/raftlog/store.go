@@ -55,6 +55,9 @@ var (
 // openDir opens the two stores in dir and checks every entry.
 func openDir(dir string, log hclog.Logger) (s *Store, err error) {
 	defer faultsToErrors(&err)()
+	if err := syncAll(dir); err != nil {
+		return nil, err
+	}
 	if err := checkTail(dir); err != nil {
 		return nil, err
 	}
@@ -69,6 +72,29 @@ func openDir(dir string, log hclog.Logger) (s *Store, err error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// syncAll syncs what is in dir. A process that was killed may have written an
+// entry or a vote without syncing it; whoever reads it counts it as stored, and
+// raft-wal and bbolt do not sync when they open a file.
+func syncAll(dir string) error {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		if !file.Type().IsRegular() {
+			continue
+		}
+		f, err := os.OpenFile(filepath.Join(dir, file.Name()), os.O_RDWR, 0)
+		if err == nil {
+			err = errors.Join(f.Sync(), f.Close())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return syncDir(dir)
 }
 
 // faultsToErrors makes errors of two things while a log is opened: the panic of
@@ -160,6 +186,12 @@ func (s *Store) LastIndex() (uint64, error) { return s.wal.LastIndex() }
 
 // GetLog implements raft.LogStore.
 func (s *Store) GetLog(index uint64, l *raft.Log) error {
+	// raft-wal goes on answering with deleted entries of its last segment.
+	if first, err := s.wal.FirstIndex(); err != nil {
+		return err
+	} else if index < first {
+		return raft.ErrLogNotFound
+	}
 	var sealed raft.Log
 	err := s.wal.GetLog(index, &sealed)
 	if errors.Is(err, wal.ErrNotFound) {

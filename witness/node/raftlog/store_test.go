@@ -164,6 +164,20 @@ func TestConflictingSuffix(t *testing.T) {
 	}
 }
 
+// Deleted entries are gone at once, also those in the segment being written.
+func TestCompactionWithinASegment(t *testing.T) {
+	dir := t.TempDir()
+	c := entries(1, 100)
+	s := mustOpen(t, dir)
+	add(t, s, 1, 100, c, 10)
+	if err := s.DeleteRange(1, 60); err != nil {
+		t.Fatal(err)
+	}
+	s = reopened(t, s, dir, 61, 100, c)
+	add(t, s, 101, 120, c, 10)
+	mustClose(t, reopened(t, s, dir, 61, 120, c))
+}
+
 // A snapshot lets Raft delete the beginning of the log: the space comes back.
 func TestCompactionFreesSpace(t *testing.T) {
 	dir := t.TempDir()
