@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"io"
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
@@ -79,21 +80,52 @@ func parse(b []byte) (rec []byte, synced uint64, ok bool) {
 	return rec, binary.LittleEndian.Uint64(rec[12:]), true
 }
 
-// promised returns the highest synced index that any intact record in b names.
-func promised(b []byte) uint64 {
+// promised returns the highest synced index that any intact record of a segment
+// names, from an offset on. It reads a little at a time: most of a segment is
+// empty, and a witness is to stay small.
+func promised(r io.ReaderAt, from, size int64) (uint64, error) {
 	var highest uint64
-	for {
-		i := bytes.Index(b, []byte(magic))
-		if i < 0 {
-			return highest
+	buf := make([]byte, 64<<10)
+	for from < size {
+		n, err := r.ReadAt(buf, from)
+		if n == 0 && err != nil && !errors.Is(err, io.EOF) {
+			return 0, err
 		}
-		b = b[i:]
-		rec, synced, ok := parse(b)
-		if !ok {
-			b = b[1:]
+		i := bytes.Index(buf[:n], []byte(magic))
+		if i < 0 {
+			from += int64(max(n-len(magic)+1, 1)) // it may lie across the end
 			continue
 		}
+		from += int64(i)
+		synced, length, err := recordAt(r, from, size)
+		if err != nil {
+			return 0, err
+		}
 		highest = max(highest, synced)
-		b = b[len(rec):]
+		from += max(length, 1)
 	}
+	return highest, nil
+}
+
+// recordAt reads the record at an offset; its length is 0 if it is not intact.
+func recordAt(r io.ReaderAt, at, size int64) (synced uint64, length int64, err error) {
+	head := make([]byte, headerSize)
+	if at+headerSize > size {
+		return 0, 0, nil
+	}
+	if _, err := r.ReadAt(head, at); err != nil && !errors.Is(err, io.EOF) {
+		return 0, 0, err
+	}
+	length = int64(binary.LittleEndian.Uint32(head[8:]))
+	if length < headerSize || at+length > size {
+		return 0, 0, nil
+	}
+	whole := make([]byte, length)
+	if _, err := r.ReadAt(whole, at); err != nil && !errors.Is(err, io.EOF) {
+		return 0, 0, err
+	}
+	if _, synced, ok := parse(whole); ok {
+		return synced, length, nil
+	}
+	return 0, 0, nil
 }

@@ -43,12 +43,10 @@ func checkTail(dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
 	last := max(w.LastIndex(), tail.BaseIndex-1)
-	if p := promised(raw); p > last {
+	if p, err := promisedBy(path); err != nil {
+		return err
+	} else if p > last {
 		return fmt.Errorf("it ends with entry %d, but entries up to %d were written", last, p)
 	}
 	sealed, _, err := w.Sealed()
@@ -72,6 +70,19 @@ func checkTail(dir string) (err error) {
 	})
 	state.NextSegmentID++
 	return meta.CommitState(state)
+}
+
+func promisedBy(path string) (uint64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	stat, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return promised(f, 0, stat.Size())
 }
 
 // writeIndex appends the offsets of all committed entries to a segment, behind
