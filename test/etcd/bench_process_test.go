@@ -44,6 +44,27 @@ func (s *server) field(t *testing.T, file, name string) int64 {
 	return 0
 }
 
+// processor is the processor time that the process has used, in seconds.
+func (s *server) processor(t *testing.T) float64 {
+	t.Helper()
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.proc.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// proc(5): utime and stime are fields 14 and 15, in hundredths of a second; the
+	// second field is in brackets and may hold spaces.
+	fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
+	var ticks float64
+	for _, f := range fields[11:13] {
+		n, err := strconv.ParseFloat(f, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticks += n
+	}
+	return ticks / 100
+}
+
 // written is how much the nodes have had written to the disk, in bytes.
 func (c *cluster) written() int64 {
 	var sum int64
