@@ -2,6 +2,7 @@ package etcdapi
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -49,18 +50,24 @@ func (s *Server) routes(a *api, gateway http.Handler) http.Handler {
 	v3 := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A node without a leader must not serve JSON clients, not even local
 		// reads: Patroni would stay with it. An election is waited for.
-		ctx, cancel := a.limit(r.Context())
+		waiting, cancel := a.limit(r.Context())
 		defer cancel()
-		if a.leader.wait(ctx) != nil {
+		begin := time.Now()
+		if a.leader.wait(waiting) != nil {
 			panic(http.ErrAbortHandler)
 		}
-		if r.URL.Path != watchPath {
-			r = r.WithContext(ctx) // one limit for waiting and answering
-		}
+		waited := time.Since(begin)
 		body, err := a.readBody(w, r)
 		if err != nil {
-			writeError(ctx, nil, nil, w, r, err)
+			writeError(r.Context(), nil, nil, w, r, err)
 			return
+		}
+		if r.URL.Path != watchPath {
+			// One limit for waiting and answering; how long the body took is the client's
+			// affair, and bounded by itself.
+			ctx, cancel := context.WithTimeout(r.Context(), a.timeout-waited)
+			defer cancel()
+			r = r.WithContext(ctx)
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		gateway.ServeHTTP(w, r)
