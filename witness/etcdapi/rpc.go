@@ -19,6 +19,9 @@ const (
 	maxHeaderBytes = 64 << 10
 	// idleTimeout ends connections without a request; longer than Patroni's loop_wait.
 	idleTimeout = 5 * time.Minute
+	// streamWorkers is how many goroutines wait for calls. More calls than that get
+	// goroutines of their own.
+	streamWorkers = 16
 )
 
 // newRPC returns a gRPC server with all services.
@@ -53,6 +56,8 @@ func (a *api) forClients() []grpc.ServerOption {
 		// There may be thousands of connections, most of them idle.
 		grpc.SharedWriteBuffer(true),
 		grpc.ReadBufferSize(4 << 10),
+		// A goroutine of its own for each call would have to grow its stack first.
+		grpc.NumStreamWorkers(streamWorkers),
 	}
 }
 
