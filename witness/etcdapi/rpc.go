@@ -54,7 +54,6 @@ func (a *api) forClients() []grpc.ServerOption {
 		// costs no more than any other frame, so none is too early.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Nanosecond, PermitWithoutStream: true}),
 		// There may be thousands of connections, most of them idle.
-		grpc.SharedWriteBuffer(true),
 		grpc.ReadBufferSize(4 << 10),
 		// A goroutine of its own for each call would have to grow its stack first.
 		grpc.NumStreamWorkers(streamWorkers),

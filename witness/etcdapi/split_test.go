@@ -30,8 +30,12 @@ func begin(t *testing.T, conn net.Conn, settings []http2.Setting, path, contentT
 		var b bytes.Buffer
 		e := hpack.NewEncoder(&b)
 		for _, h := range [][2]string{
-			{":method", "POST"}, {":scheme", "http"}, {":authority", "x"}, {":path", path},
-			{"content-type", contentType}, {"te", "trailers"},
+			{":method", "POST"},
+			{":scheme", "http"},
+			{":authority", "x"},
+			{":path", path},
+			{"content-type", contentType},
+			{"te", "trailers"},
 		} {
 			_ = e.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}) // into a buffer
 		}
