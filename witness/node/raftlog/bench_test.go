@@ -13,8 +13,9 @@ import (
 // BenchmarkAppend compares the log with the one of earlier versions.
 // QUORATE_BENCH_DIR names a directory on the disk to measure.
 func BenchmarkAppend(b *testing.B) {
+	small := segmentSize
 	segmentSize = 16 << 20
-	b.Cleanup(func() { segmentSize = 4 << 20 })
+	b.Cleanup(func() { segmentSize = small })
 	for _, batch := range []int{1, 8, 64} {
 		for _, kind := range []string{"wal", "bolt"} {
 			b.Run(fmt.Sprintf("%s/%d", kind, batch), func(b *testing.B) {

@@ -60,7 +60,7 @@ func TestNoDamageGoesUnnoticed(t *testing.T) {
 	dir := t.TempDir()
 	c := entries(1, 2000)
 	s := mustOpen(t, dir)
-	add(t, s, 1, 2300, c, 50) // one full segment, and one begun
+	add(t, s, 1, 600, c, 50) // one full segment, and one begun
 	mustClose(t, s)
 	files := segments(t, dir)
 	if len(files) != 2 {
@@ -91,7 +91,7 @@ func TestNoDamageGoesUnnoticed(t *testing.T) {
 					continue
 				}
 				kept++
-				holds(t, s, 1, 2300, c)
+				holds(t, s, 1, 600, c)
 				mustClose(t, s)
 			}
 		}
@@ -221,7 +221,7 @@ func crashAtRotation(t *testing.T, c content) (dir string, last uint64) {
 
 // raft-wal alone opens such a log and can never write to it again.
 func TestCrashBeforeTheNextSegment(t *testing.T) {
-	c := entries(1, 100<<10)
+	c := entries(1, 20<<10)
 	dir, last := crashAtRotation(t, c)
 	w, err := wal.Open(filepath.Join(copyLog(t, dir), folder), wal.WithLogger(hclog.NewNullLogger()))
 	if err != nil {
@@ -242,7 +242,7 @@ func TestCrashBeforeTheNextSegment(t *testing.T) {
 // The write that should have filled the segment was torn: it is forgotten, and
 // what is left of its index is not believed.
 func TestTornLastWriteOfASegment(t *testing.T) {
-	c := entries(1, 100<<10)
+	c := entries(1, 20<<10)
 	dir, last := crashAtRotation(t, c)
 	raw, err := os.ReadFile(segments(t, dir)[0])
 	if err != nil {
@@ -252,7 +252,7 @@ func TestTornLastWriteOfASegment(t *testing.T) {
 	for name, tear := range map[string]func([]byte){
 		"no commit":    func(b []byte) { clear(b[commit : commit+8]) },
 		"wrong index":  func(b []byte) { clear(b[commit-64 : commit]) },
-		"no last part": func(b []byte) { clear(b[commit-150_000:]) },
+		"no last part": func(b []byte) { clear(b[commit-30_000:]) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := copyLog(t, dir)

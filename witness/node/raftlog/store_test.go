@@ -15,7 +15,7 @@ import (
 
 // Small segments make the tests write fewer bytes, and begin new ones more often.
 func TestMain(m *testing.M) {
-	segmentSize = 4 << 20
+	segmentSize = 1 << 20
 	os.Exit(m.Run())
 }
 
