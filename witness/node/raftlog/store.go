@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -41,10 +42,12 @@ var ErrStuck = errors.New("the log could not begin its next segment: free space 
 // Store is an open log. It implements raft.LogStore and raft.MonotonicLogStore.
 type Store struct {
 	wal    *wal.WAL
-	synced uint64 // every entry up to here is on the disk; used by the one writer
 	stable *raftboltdb.BoltStore
-	floor  uint64
 	lock   *os.File
+
+	writing sync.Mutex // Raft compacts the log beside its writes
+	synced  uint64     // every entry up to here is on the disk
+	floor   uint64     // see floorKey
 }
 
 var (
@@ -211,6 +214,8 @@ func (s *Store) StoreLogs(ls []*raft.Log) error {
 	if len(ls) == 0 {
 		return nil
 	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	sealed := make([]*raft.Log, len(ls))
 	for i, l := range ls {
 		var err error
@@ -230,6 +235,8 @@ func (s *Store) StoreLogs(ls []*raft.Log) error {
 
 // DeleteRange implements raft.LogStore.
 func (s *Store) DeleteRange(first, last uint64) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	head, err := s.wal.FirstIndex()
 	if err != nil {
 		return err
@@ -253,6 +260,8 @@ func (s *Store) DeleteRange(first, last uint64) error {
 
 // Close closes the log and notes how far it reaches.
 func (s *Store) Close() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	var err error
 	if last, e := s.wal.LastIndex(); e == nil && last > s.floor {
 		err = s.setFloor(last)
