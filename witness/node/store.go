@@ -62,6 +62,7 @@ type watch struct {
 	mu      sync.Mutex
 	started map[uint64]time.Time
 	next    uint64
+	longest time.Duration // of the writes that ended since it was asked for
 }
 
 func (w *watch) begin() (end func()) {
@@ -76,8 +77,18 @@ func (w *watch) begin() (end func()) {
 	return func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
+		w.longest = max(w.longest, time.Since(w.started[id]))
 		delete(w.started, id)
 	}
+}
+
+// slowest returns how long the slowest write took that ended since the last call.
+func (w *watch) slowest() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	took := w.longest
+	w.longest = 0
+	return took
 }
 
 // age returns how long the oldest write under way has taken; 0 if there is none.
