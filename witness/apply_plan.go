@@ -127,9 +127,9 @@ func (a *applier) finished(f Finished) {
 		return
 	}
 	if f.Outcome == Confirmed && act.Kind == ActionFenceOff {
-		switch {
-		case !f.Grade.proves():
-			f.Outcome, f.Reason = Unknown, fmt.Sprintf("evidence of grade %q is no proof: %s", f.Grade, f.Reason)
+		switch why := a.s.notProof(act.Host, f.Grade); {
+		case why != "":
+			f.Outcome, f.Reason = Unknown, why+": "+f.Reason
 		case a.seenSince(act):
 			f.Outcome, f.Reason = Unknown, fmt.Sprintf("%s has reported with a new lease since this was planned, so the evidence may be older than its present life: %s", act.Host, f.Reason)
 		}

@@ -87,6 +87,12 @@ func (a *applier) confirmOff(r *Request) {
 			a.res.Err = refusedf("confirm.live-lease", "%s", a.s.Request(r.ID).Msg)
 			return
 		}
+		if takes, f := ruleUnlock(c.Spec, GradePerson); c.Holder == ref.member && c.Guard != nil && !takes {
+			msg := f.Text + "; power the host off by its devices, or apply a policy that takes it"
+			a.endRequest(r.ID, StatusRefused, f.Rule, msg)
+			a.res.Err = refusedf(f.Rule, "%s", msg)
+			return
+		}
 		if g := c.Guard; g != nil && g.Host == r.Host && g.Action != "" {
 			a.closeAction(a.s.Action(g.Action), Finished{
 				Action: g.Action, Outcome: Unknown, Grade: GradeUnknown,

@@ -88,6 +88,8 @@ func checkItem(s *State, c *Cluster, p *Plan, item *PlanItem) *Error {
 			return unsafe("there is no held guard to release")
 		case c.Spec.OnUnproven != UnprovenReleaseAfter:
 			return unsafe("the policy of %s is to hold without proof", c.Name)
+		case !c.Spec.Unlocks(GradeSelf):
+			return unsafe("the policy of %s does not take %s", c.Name, GradeSelf)
 		case c.Settings.Pause || c.Settings.Failsafe:
 			return unsafe("the watchdog of %s proves nothing: in maintenance mode Patroni does not arm it, in failsafe_mode a holder without witnesses feeds it", c.Name)
 		case c.Guard.Attempts == 0:

@@ -72,6 +72,7 @@ type ClusterSpec struct {
 	ReleaseAfter Duration     `json:"release_after,omitempty" yaml:"release_after,omitempty"`
 	NoHolder     string       `json:"no_holder,omitempty" yaml:"no_holder,omitempty"` // DNS: nodata, servfail, last-good
 	MaxStale     Duration     `json:"max_stale,omitempty" yaml:"max_stale,omitempty"` // DNS: how old an answer may be
+	Unlock       []Grade      `json:"unlock,omitempty" yaml:"unlock,omitempty"`       // grades of evidence that end an epoch; see Unlocking
 	Members      []MemberSpec `json:"members" yaml:"members"`
 }
 

@@ -224,6 +224,10 @@ func (j *judge) settling() bool {
 
 func (j *judge) unprovenSentence() string {
 	c, g := j.c, j.c.Guard
+	if !c.Spec.Unlocks(GradePerson) {
+		return fmt.Sprintf("held: %s, the host of %s, is not proven off after %d attempts, so nobody else is granted %s; mend its fence device: the policy takes no person's word",
+			g.Host, c.Holder, g.Attempts, c.Name)
+	}
 	return fmt.Sprintf("held: %s, the host of %s, is not proven off after %d attempts, so nobody else is granted %s; mend its fence device, or see for yourself that it is off and run `witnessctl fence confirm-off %s --by NAME --reason TEXT`",
 		g.Host, c.Holder, g.Attempts, c.Name, g.Host)
 }

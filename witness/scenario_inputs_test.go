@@ -118,7 +118,7 @@ func (w *world) keys() []string {
 // Settings go for all clusters of the line.
 func inConfig(w *world, in input) {
 	var cfg witness.Config
-	settings := map[string]bool{"fast": true, "fencing": true, "on_unproven": true, "release_after": true, "devices": true, "by": true}
+	settings := map[string]bool{"fast": true, "fencing": true, "on_unproven": true, "release_after": true, "devices": true, "by": true, "unlock": true}
 	for _, a := range in.args {
 		name, list, _ := strings.Cut(a, "=")
 		if settings[name] {
@@ -126,6 +126,11 @@ func inConfig(w *world, in input) {
 		}
 		spec := witness.ClusterSpec{
 			Name: name, Kind: witness.KindPatroni, Fast: in.get("fast", ""), Fencing: in.get("fencing", ""), OnUnproven: in.get("on_unproven", ""),
+		}
+		if u := in.get("unlock", ""); u != "" {
+			for _, g := range strings.Split(u, ",") {
+				spec.Unlock = append(spec.Unlock, witness.Grade(g))
+			}
 		}
 		if d := in.get("release_after", ""); d != "" {
 			spec.ReleaseAfter = witness.Duration(w.duration(d))

@@ -187,6 +187,7 @@ func (v *validator) clusters() {
 		if !c.Guarded() && c.Fast == FastOn {
 			v.add(p+".fast", "cluster %q wants fast fencing with fencing: none", c.Name)
 		}
+		v.unlock(p, c)
 		v.prefix(p, c, prefix)
 		if c.Zone != "" && !v.zone[fqdn(c.Zone)] {
 			v.add(p+".zone", "cluster %q is named in zone %s, which is not declared", c.Name, fqdn(c.Zone))

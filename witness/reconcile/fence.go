@@ -56,6 +56,7 @@ var (
 	grades = map[fencing.Grade]witness.Grade{
 		fencing.GradeObservedOff: witness.GradeObserved,
 		fencing.GradeFeedsOff:    witness.GradeFeeds,
+		fencing.GradeSelfFenced:  witness.GradeSelf,
 		fencing.GradeUnknown:     witness.GradeUnknown,
 	}
 )
