@@ -75,6 +75,7 @@ func (a *attempt) firstContact(ctx context.Context) (Reading, error) {
 		r, err := a.dev.Read(ctx)
 		a.contact = time.Now()
 		if err == nil {
+			r = r.sober()
 			a.last = r
 			a.log.step("first contact", nil)
 			a.log.reading(r)
@@ -97,6 +98,7 @@ func (a *attempt) read(ctx context.Context) (Reading, error) {
 	defer cancel()
 	r, err := a.dev.Read(call)
 	if err == nil {
+		r = r.sober()
 		a.contact, a.last = time.Now(), r
 		a.log.reading(r)
 		return r, nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -260,6 +261,9 @@ func TestEvidenceIsBounded(t *testing.T) {
 			n := 0
 			m := &machine{name: noise, offErr: func(int) error { return errors.New(noise) }}
 			m.state = func(time.Duration) fencing.PowerState { return fencing.PowerState(strings.Repeat("x", 3)) }
+			m.parts = func(time.Duration) []fencing.Part {
+				return slices.Repeat([]fencing.Part{{Name: noise, State: fencing.PowerState(noise), Raw: noise}}, fencing.MaxParts+1)
+			}
 			m.readErr = func(time.Duration) error {
 				if n++; n > 1 && n%3 == 0 {
 					return errors.New(noise)
