@@ -29,7 +29,9 @@ type change struct {
 	at time.Time
 }
 
-func newFeed(name string, delay time.Duration) *feed { return &feed{name: name, delay: delay, on: true} }
+func newFeed(name string, delay time.Duration) *feed {
+	return &feed{name: name, delay: delay, on: true}
+}
 
 func (f *feed) settle() {
 	if !f.due.IsZero() && !time.Now().Before(f.due) {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"quorate/fencing"
+	"quorate/fencing/pdu"
 	"quorate/fencing/redfish"
 	"quorate/witness/node"
 	"quorate/witness/probe"
@@ -21,6 +22,7 @@ import (
 
 // drivers names every fence driver that this program has.
 var drivers = map[string]reconcile.Driver{
+	"pdu":     func(settings map[string]string) (fencing.Device, error) { return pdu.Open(settings) },
 	"redfish": func(settings map[string]string) (fencing.Device, error) { return redfish.Open(settings) },
 }
 

@@ -39,6 +39,7 @@ var rules = []rule{
 	{folder: "witness/httpapi", allow: []string{"witness", "witness/kv", "witness/manifest", "witness/report"}, forbid: raftish},
 	{folder: "fencing", forbid: raftish},
 	{folder: "fencing/redfish", allow: []string{"fencing"}, forbid: raftish},
+	{folder: "fencing/pdu", allow: []string{"fencing"}, forbid: raftish},
 	{folder: "fencing/simulated", allow: []string{"fencing"}, forbid: raftish},
 	{folder: "dnsfailover", allow: []string{"dnsfailover"}, forbid: raftish},
 	{folder: "hw"},
