@@ -3,7 +3,7 @@
 # Idempotent: what is there already is neither upgraded nor touched, and no service is started.
 set -eu
 
-packages="fence-agents snmpd snmp python3-requests python3-pexpect python3-pycurl etcd-server etcd-client postgresql-15 patroni python3-psycopg2 python3-etcd jq iproute2 nftables dnsutils procps util-linux curl"
+packages="fence-agents snmpd snmp openipmi ipmitool python3-requests python3-pexpect python3-pycurl etcd-server etcd-client postgresql-15 patroni python3-psycopg2 python3-etcd jq iproute2 nftables dnsutils procps util-linux curl"
 
 missing=""
 for p in $packages; do
@@ -39,7 +39,7 @@ fi
 
 # One line per running server of these packages.
 servers() {
-	for name in etcd postgres patroni snmpd snmptrapd; do
+	for name in etcd postgres patroni snmpd snmptrapd ipmi_sim ipmievd; do
 		pgrep -x "$name" || true
 	done | sort
 }
@@ -56,7 +56,7 @@ fi
 # Under systemd the packages enable their units; the tests start their own
 # processes, so units that this installation enabled are disabled again.
 if [ -d /run/systemd/system ]; then
-	for unit in etcd patroni postgresql snmpd; do
+	for unit in etcd patroni postgresql snmpd openipmi ipmitool ipmievd; do
 		case " $missing " in
 		*" $unit"*) systemctl disable --now "$unit" >/dev/null 2>&1 || true ;;
 		esac
