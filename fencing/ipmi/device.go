@@ -127,10 +127,14 @@ func (d *Device) control(ctx context.Context, what chassis.ChassisControl, name 
 	if err := d.open(ctx); err != nil {
 		return err
 	}
+	sent := 0
 	_, err := answer(ctx, d, func(ctx context.Context) (*chassis.ChassisControlResponse, error) {
+		sent++
 		return d.session.client.ChassisControl(ctx, what)
 	})
-	if _, refused := completion(err); refused {
+	if _, refused := completion(err); refused && sent > 1 {
+		return fmt.Errorf("%s was refused when it was repeated; the first one may have been carried out: %w", name, err)
+	} else if refused {
 		return fmt.Errorf("%s: %w", name, d.permanently(err))
 	}
 	if err != nil {
