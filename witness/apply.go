@@ -64,6 +64,8 @@ func (a *applier) dispatch() {
 		a.observe(c)
 	case RequestCmd:
 		a.request(c.Request)
+	case Approve:
+		a.approve(c)
 	case PlanCmd:
 		a.plan(c.Plan)
 	case Finished:

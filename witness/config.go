@@ -70,9 +70,13 @@ type ClusterSpec struct {
 	Fast         string       `json:"fast,omitempty" yaml:"fast,omitempty"`
 	OnUnproven   string       `json:"on_unproven,omitempty" yaml:"on_unproven,omitempty"`
 	ReleaseAfter Duration     `json:"release_after,omitempty" yaml:"release_after,omitempty"`
-	NoHolder     string       `json:"no_holder,omitempty" yaml:"no_holder,omitempty"` // DNS: nodata, servfail, last-good
-	MaxStale     Duration     `json:"max_stale,omitempty" yaml:"max_stale,omitempty"` // DNS: how old an answer may be
-	Unlock       []Grade      `json:"unlock,omitempty" yaml:"unlock,omitempty"`       // grades of evidence that end an epoch; see Unlocking
+	NoHolder     string       `json:"no_holder,omitempty" yaml:"no_holder,omitempty"`         // DNS: nodata, servfail, last-good
+	MaxStale     Duration     `json:"max_stale,omitempty" yaml:"max_stale,omitempty"`         // DNS: how old an answer may be
+	Approval     string       `json:"approval,omitempty" yaml:"approval,omitempty"`           // by a second person: none, overrides, two-person
+	ApprovalTime Duration     `json:"approval_time,omitempty" yaml:"approval_time,omitempty"` // how long an order waits for it; default 15m
+	FenceLimit   int          `json:"fence_limit,omitempty" yaml:"fence_limit,omitempty"`     // power-offs of one host within FenceWindow
+	FenceWindow  Duration     `json:"fence_window,omitempty" yaml:"fence_window,omitempty"`   // default 10m
+	Unlock       []Grade      `json:"unlock,omitempty" yaml:"unlock,omitempty"`               // grades of evidence that end an epoch; see Unlocking
 	Members      []MemberSpec `json:"members" yaml:"members"`
 }
 

@@ -134,6 +134,7 @@ var kinds = map[string]func([]byte) (Command, error){
 	"request":          decodeAs[RequestCmd],
 	"plan":             decodeAs[PlanCmd],
 	"finished":         decodeAs[Finished],
+	"approve":          decodeAs[Approve],
 	"touch":            decodeAs[Touch],
 }
 

@@ -130,7 +130,7 @@ func (s *State) restore(snap *snapshot) error {
 		if r.Key != "" {
 			s.idem = s.idem.Set(r.Key, r.ID)
 		}
-		if r.Status == StatusPending || r.Status == StatusRunning {
+		if r.Open() {
 			s.open = s.open.Set(r.ID, struct{}{})
 		}
 	}

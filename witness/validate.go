@@ -188,6 +188,12 @@ func (v *validator) clusters() {
 			v.add(p+".fast", "cluster %q wants fast fencing with fencing: none", c.Name)
 		}
 		v.unlock(p, c)
+		v.oneOf(p+".approval", c.Approval, "", ApprovalNone, ApprovalOverrides, ApprovalTwoPerson)
+		for name, n := range map[string]int64{"fence_limit": int64(c.FenceLimit), "fence_window": int64(c.FenceWindow), "approval_time": int64(c.ApprovalTime)} {
+			if n < 0 {
+				v.add(p+"."+name, "%s of cluster %q is negative", name, c.Name)
+			}
+		}
 		v.prefix(p, c, prefix)
 		if c.Zone != "" && !v.zone[fqdn(c.Zone)] {
 			v.add(p+".zone", "cluster %q is named in zone %s, which is not declared", c.Name, fqdn(c.Zone))
