@@ -50,7 +50,7 @@ func (a *applier) pathEvents(from string, item Observation, before []string, edg
 	cluster, _, _ := a.s.MemberOn(item.Host)
 	ev := Event{Cluster: cluster, Host: item.Host, Rule: "fence.path"}
 	switch {
-	case len(after) == 0 && a.s.unfenceable(item.Host) && (len(before) > 0 || edge):
+	case len(after) == 0 && a.s.NobodyCan(item.Host) && (len(before) > 0 || edge):
 		ev.Kind, ev.Level = "unfenceable", LevelAlert
 		ev.Text = fmt.Sprintf("%s is unfenceable: %s found no level that is ready as a whole; the last path lost is %s from %s (%s)",
 			item.Host, strings.Join(a.s.pathWitnesses(item.Host), " and "), item.Device, from, item.Detail)
@@ -94,9 +94,9 @@ func (s *State) Fencers(host string) []string {
 	return out
 }
 
-// unfenceable says whether every witness that has looked found no level whose
+// NobodyCan says whether every witness that has looked found no level whose
 // devices are all ready.
-func (s *State) unfenceable(host string) bool {
+func (s *State) NobodyCan(host string) bool {
 	seen := s.pathWitnesses(host)
 	for _, w := range seen {
 		if ready, _ := s.Readiness(host, w); ready != ReadyNo {
@@ -111,7 +111,7 @@ func (s *State) unfenceable(host string) bool {
 func (s *State) Unfenceable() []string {
 	var out []string
 	for name := range s.hosts.All() {
-		if s.unfenceable(name) {
+		if s.NobodyCan(name) {
 			out = append(out, name)
 		}
 	}

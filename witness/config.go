@@ -13,6 +13,8 @@ type Config struct {
 	Hosts    []Host        `json:"hosts,omitempty" yaml:"hosts,omitempty"`
 	Clusters []ClusterSpec `json:"clusters,omitempty" yaml:"clusters,omitempty"`
 	Zones    []ZoneSpec    `json:"zones,omitempty" yaml:"zones,omitempty"`
+
+	Witnesses []WitnessSpec `json:"witnesses,omitempty" yaml:"witnesses,omitempty"`
 }
 
 // Site is a place that can fail as a whole.
@@ -26,6 +28,8 @@ type Site struct {
 type Device struct {
 	Name     string            `json:"name" yaml:"name"`
 	Driver   string            `json:"driver" yaml:"driver"`
+	Feed     string            `json:"feed,omitempty" yaml:"feed,omitempty"` // that the device itself is powered by; for warnings
+	Site     string            `json:"site,omitempty" yaml:"site,omitempty"` // through which it is reached; for warnings
 	Settings map[string]string `json:"settings,omitempty" yaml:"settings,omitempty"`
 }
 

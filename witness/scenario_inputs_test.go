@@ -92,6 +92,7 @@ var inputs = map[string]func(*world, input){
 	"observe":  inObserve,
 	"request":  inRequest,
 	"approve":  inApprove,
+	"risks":    inRisks,
 	"preview":  inPreview,
 	"ready":    inReady,
 	"decide":   inDecide,
@@ -167,6 +168,17 @@ func inValidate(w *world, in input) {
 		w.t.Fatal(err)
 	}
 	for _, f := range cfg.Validate(map[string]bool{"redfish": true, "pdu": true}) {
+		w.say("%s", f)
+	}
+}
+
+// inRisks shows the warnings about a configuration.
+func inRisks(w *world, in input) {
+	var cfg witness.Config
+	if err := json.Unmarshal([]byte(in.body), &cfg); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, f := range cfg.Warnings() {
 		w.say("%s", f)
 	}
 }

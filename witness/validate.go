@@ -31,6 +31,7 @@ func (c *Config) Validate(drivers map[string]bool) []Fault {
 	v.sites()
 	v.devices()
 	v.hosts()
+	v.witnesses()
 	v.zones()
 	v.clusters()
 	return v.faults
@@ -88,6 +89,9 @@ func (v *validator) devices() {
 	for i, d := range v.cfg.Devices {
 		p := fmt.Sprintf("devices[%d]", i)
 		v.name(v.device, p+".name", d.Name, "device")
+		if d.Site != "" && !v.site[d.Site] {
+			v.add(p+".site", "device %q is reached through site %q, which is not declared", d.Name, d.Site)
+		}
 		if d.Driver == "" {
 			v.add(p+".driver", "device %q has no driver", d.Name)
 		} else if v.drivers != nil && !v.drivers[d.Driver] {

@@ -109,6 +109,7 @@ func New(opts Options) *API {
 	a.routeRoles(h)
 	a.routeConfig(h)
 	a.routeFences(h)
+	a.routeFenceOrders(h)
 	a.routeRequests(h)
 	a.routeEvents(h)
 	a.routeZones(h)

@@ -29,6 +29,8 @@ type Checked struct {
 	Valid   bool              `json:"valid"`
 	Faults  manifest.Faults   `json:"faults"`
 	Changes []manifest.Change `json:"changes" doc:"against the configuration that holds"`
+
+	Warnings manifest.Faults `json:"warnings" doc:"of a valid one: what a single failure would take from fencing, as far as declared"`
 }
 
 // ConfigInput is a configuration as somebody wrote it.
@@ -62,10 +64,11 @@ func (a *API) routeConfig(h huma.API) {
 	register(a, h, huma.Operation{OperationID: "validate-config", Method: "POST", Path: "/v1/config/validate", Summary: "Every fault of a configuration, and what it would change", Tags: tags, MaxBodyBytes: manifest.MaxBytes},
 		func(_ context.Context, in *ConfigInput) (*answer[Checked], error) {
 			s := a.b.State()
-			out := Checked{Meta: a.meta(s), Faults: manifest.Faults{}, Changes: []manifest.Change{}}
+			out := Checked{Meta: a.meta(s), Faults: manifest.Faults{}, Changes: []manifest.Change{}, Warnings: manifest.Faults{}}
 			cfg, faults := manifest.LoadOver(in.File, in.RawBody, a.opts.Drivers, s.Config)
 			if out.Valid = cfg != nil; out.Valid {
 				out.Changes = append(out.Changes, manifest.Diff(s.Config, cfg)...)
+				out.Warnings = manifest.Warnings(in.File, in.RawBody, cfg)
 			}
 			out.Faults = append(out.Faults, faults...)
 			return &answer[Checked]{out}, nil
