@@ -16,7 +16,7 @@ func On(ctx context.Context, host Host, t Timing) Result {
 	}
 	failed := 0
 	for i := len(host.Levels) - 1; i >= 0; i-- {
-		for _, r := range op.level(ctx, i+1, host.Levels[i], PowerOn, 1, op.t.AttemptOn) {
+		for _, r := range op.level(ctx, i+1, host.Levels[i], PowerOn, 1) {
 			if r.err != nil {
 				failed++
 			}

@@ -56,7 +56,7 @@ func survey(ctx context.Context, host Host, t Timing, ask func(context.Context, 
 			s := &devices[n]
 			n++
 			wg.Go(func() {
-				call, cancel := context.WithTimeout(ctx, t.Contact)
+				call, cancel := context.WithTimeout(ctx, timingFor(dev, t).Contact)
 				defer cancel()
 				err := ask(call, dev, s)
 				s.Reading = s.Reading.sober()

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"quorate/fencing"
+	"quorate/fencing/agent"
 	"quorate/fencing/ipmi"
 	"quorate/fencing/pdu"
 	"quorate/fencing/redfish"
@@ -24,6 +25,7 @@ import (
 // drivers names every fence driver that this program has.
 var drivers = map[string]reconcile.Driver{
 	"pdu":     func(settings map[string]string) (fencing.Device, error) { return pdu.Open(settings) },
+	"agent":   func(settings map[string]string) (fencing.Device, error) { return agent.Open(settings) },
 	"ipmi":    func(settings map[string]string) (fencing.Device, error) { return ipmi.Open(settings) },
 	"redfish": func(settings map[string]string) (fencing.Device, error) { return redfish.Open(settings) },
 }
