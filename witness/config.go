@@ -2,6 +2,8 @@ package witness
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -175,7 +177,7 @@ func (c Config) Redacted() Config {
 	for i, d := range c.Devices {
 		settings := make(map[string]string, len(d.Settings))
 		for k, v := range d.Settings {
-			if secretSetting[k] {
+			if SecretSetting(k) {
 				v = "********"
 			}
 			settings[k] = v
@@ -189,6 +191,17 @@ func (c Config) Redacted() Config {
 
 // secretSetting names the device settings that are never shown.
 var secretSetting = map[string]bool{"password": true, "token": true, "secret": true, "community": true, "auth_password": true, "priv_password": true}
+
+// secretWords mark a fence agent's own option (option.NAME) as a secret: there are too many agents to list theirs.
+var secretWords = []string{"pass", "secret", "token", "key", "community", "priv", "credential"}
+
+// SecretSetting says whether a device setting is never shown.
+func SecretSetting(name string) bool {
+	if option, ok := strings.CutPrefix(name, "option."); ok {
+		return slices.ContainsFunc(secretWords, func(word string) bool { return strings.Contains(strings.ToLower(option), word) })
+	}
+	return secretSetting[name]
+}
 
 // Duration is a time span that is written as text, such as "60s".
 type Duration time.Duration
