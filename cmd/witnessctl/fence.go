@@ -24,7 +24,7 @@ func fenceCommand(a *app) *cobra.Command {
 	return group("fence", "Power hosts off and on with proof, and see what is fenced",
 		"  witnessctl fence status\n  witnessctl fence off db3 --reason 'smoke'",
 		fenceStatusCommand(a), fencePowerCommand(a, "off"), fencePowerCommand(a, "on"), fencePowerCommand(a, "reboot"),
-		confirmOffCommand(a), approveCommand(a, "approve"), approveCommand(a, "deny"), fenceHistoryCommand(a))
+		confirmOffCommand(a), approveCommand(a, "approve"), approveCommand(a, "deny"), fenceHistoryCommand(a), fenceTestCommand(a))
 }
 
 func fenceStatusCommand(a *app) *cobra.Command {

@@ -59,7 +59,8 @@ func Run(ctx context.Context, opts Options) error {
 	reg.MustRegister(newStateMetrics(n.State))
 	n.OnEvents(newEventLog(log, reg).write)
 
-	front, err := listen(opts.Config, b, log, reg)
+	fencer := &reconcile.Fencer{Drivers: drivers}
+	front, err := listen(opts.Config, b, fencer, log, reg)
 	if err != nil {
 		_ = n.Close()
 		return err
@@ -77,8 +78,10 @@ func Run(ctx context.Context, opts Options) error {
 	defer stopFront(nil)
 	g, gctx := errgroup.WithContext(fctx)
 	front.start(g, gctx)
-	loop := &reconcile.Loop{Node: b, Executor: &reconcile.Fencer{Drivers: drivers}, Log: log}
+	loop := &reconcile.Loop{Node: b, Executor: fencer, Log: log}
 	g.Go(func() error { return loop.Run(gctx) })
+	checker := &reconcile.Checker{Node: b, Fencer: fencer, Log: log, Timing: reconcile.CheckTiming{Interval: opts.Config.Fencing.Check}}
+	g.Go(func() error { return checker.Run(gctx) })
 	reporter := &probe.Reporter{Node: b, Sessions: front, Log: log, Timing: probe.Timing{
 		Interval: opts.Config.Probe.Interval, Timeout: opts.Config.Probe.Timeout, Fall: opts.Config.Probe.Fall,
 	}}

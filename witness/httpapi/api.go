@@ -63,7 +63,10 @@ type Options struct {
 	Drivers map[string]bool // fence drivers that a configuration may name; nil accepts any
 	// Membership changes the set of witnesses; nil refuses to.
 	Membership Membership
-	Log        *slog.Logger // default: discard
+	// FenceTest asks the fence devices of a host whether they could power it off
+	// now, from this witness; nil refuses to.
+	FenceTest func(ctx context.Context, host string) (FenceTest, error)
+	Log       *slog.Logger // default: discard
 }
 
 // Limits of the API.

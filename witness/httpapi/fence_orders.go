@@ -73,7 +73,54 @@ type fenceHistoryBody struct {
 	Records []FenceRecord `json:"records" doc:"newest first"`
 }
 
+// FenceTest is what one witness found out about the fence devices of a host.
+type FenceTest struct {
+	Host    string       `json:"host"`
+	State   string       `json:"state" doc:"power state of the host, as far as its devices agree"`
+	Devices []DeviceTest `json:"devices"`
+}
+
+// DeviceTest is one device's part of it.
+type DeviceTest struct {
+	Device   string   `json:"device"`
+	Level    int      `json:"level"`
+	Ready    bool     `json:"ready" doc:"whether a power-off by it is expected to work"`
+	State    string   `json:"state"`
+	Faults   []string `json:"faults" doc:"each keeps it from being ready"`
+	Warnings []string `json:"warnings" doc:"each deserves attention"`
+	Took     float64  `json:"took" doc:"seconds"`
+}
+
+type fenceTestBody struct {
+	Meta
+	Test FenceTest `json:"test"`
+}
+
+// fenceTestTime bounds one test: it is longer than what a device is given.
+const fenceTestTime = 15 * time.Second
+
 func (a *API) routeFenceOrders(h huma.API) {
+	type testInput struct {
+		Host string `path:"host" maxLength:"63"`
+	}
+	register(a, h, huma.Operation{OperationID: "fence-test", Method: "POST", Path: "/v1/hosts/{host}/fence-test", Summary: "Ask the fence devices of a host, from this witness, whether they could power it off now; changes nothing", Tags: []string{"fencing"}},
+		func(ctx context.Context, in *testInput) (*answer[fenceTestBody], error) {
+			if a.opts.FenceTest == nil {
+				return nil, errorf(witness.CodeInvalid, "this witness has no fence drivers")
+			}
+			release, err := a.slot()
+			if err != nil {
+				return nil, err
+			}
+			defer release()
+			ctx, cancel := context.WithTimeout(ctx, fenceTestTime)
+			defer cancel()
+			res, err := a.opts.FenceTest(ctx, in.Host)
+			if err != nil {
+				return nil, err
+			}
+			return &answer[fenceTestBody]{fenceTestBody{a.meta(a.b.State()), res}}, nil
+		}, func(in *testInput) string { return a.clusterOn(in.Host) })
 	tags := []string{"fencing"}
 	register(a, h, huma.Operation{OperationID: "fence", Method: "POST", Path: "/v1/fences", Summary: "Power a host off or on, with proof", Tags: tags},
 		func(ctx context.Context, in *answer[FenceOrder]) (*requestOutput, error) {

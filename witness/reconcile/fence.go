@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sort"
 
 	"quorate/fencing"
 	"quorate/witness"
@@ -64,8 +63,7 @@ var (
 // host builds the levels of a host. A device that cannot be opened stays in
 // its level as one that proves nothing, so that the level fails for a reason.
 func (f *Fencer) host(cfg *witness.Config, spec *witness.Host) fencing.Host {
-	steps := append([]witness.FenceStep(nil), spec.Fence...)
-	sort.SliceStable(steps, func(i, j int) bool { return steps[i].Level < steps[j].Level })
+	steps := stepsOf(spec)
 	host := fencing.Host{Name: spec.Name}
 	for i, step := range steps {
 		if i == 0 || step.Level != steps[i-1].Level {
