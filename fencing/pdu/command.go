@@ -43,6 +43,9 @@ func (d *Device) command(ctx context.Context, want fencing.PowerState, c command
 	}
 	var faults []error
 	for _, o := range d.outlets {
+		if d.session == nil { // given up after the one before
+			break
+		}
 		faults = append(faults, d.set(ctx, want, c, []outlet{o}))
 	}
 	return d.partly(errors.Join(faults...))
@@ -67,8 +70,8 @@ func (d *Device) set(ctx context.Context, want fencing.PowerState, c command, ou
 	}
 	a, err := d.session.set(ctx, oids, c.value)
 	if err != nil {
-		if errors.Is(err, fencing.ErrPermanent) {
-			return d.named(err)
+		if errors.Is(err, fencing.ErrPermanent) || errors.Is(err, errStale) {
+			return d.failed(err)
 		}
 		return d.named(fmt.Errorf("%s of outlet %s was sent and not answered, so it may have been carried out: %w", want, join(outlets), err))
 	}

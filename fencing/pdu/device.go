@@ -55,7 +55,7 @@ func (d *Device) open(ctx context.Context) error {
 	}
 	a, err := d.session.get(ctx, []string{sysObjectID, sysName})
 	if err != nil {
-		return d.named(err)
+		return d.failed(err)
 	}
 	if a.status != gosnmp.NoError {
 		return d.named(fmt.Errorf("%w: it does not tell what it is (%s): the user or community must be allowed to read the system group",
@@ -66,6 +66,15 @@ func (d *Device) open(ctx context.Context) error {
 
 // named puts the PDU before what happened.
 func (d *Device) named(err error) error { return fmt.Errorf("%s: %w", d.config.Address, err) }
+
+// failed gives up a session that the PDU no longer knows, so that the next call begins anew, and identifies the PDU again.
+func (d *Device) failed(err error) error {
+	if errors.Is(err, errStale) {
+		_ = d.session.close() // of a socket without a connection
+		d.session, d.identity = nil, ""
+	}
+	return d.named(err)
+}
 
 // identify refuses every PDU that is not of the configured model: the same numbers mean other things there.
 func (d *Device) identify(id gosnmp.SnmpPDU, name string) error {
@@ -144,7 +153,7 @@ func (d *Device) readAll(ctx context.Context) ([]fencing.Part, error) {
 	}
 	a, err := d.session.get(ctx, oids)
 	if err != nil {
-		return nil, d.named(err)
+		return nil, d.failed(err)
 	}
 	n := len(d.outlets)
 	switch {

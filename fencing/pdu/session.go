@@ -85,7 +85,10 @@ func (s *session) ask(ctx context.Context, oids []string, send func() (*gosnmp.S
 	s.snmp.Context = ctx
 	defer s.conn.begin(ctx)()
 	packet, err := send()
-	switch report := s.conn.report(); {
+	report, stale := s.conn.report()
+	switch {
+	case stale && (err != nil || packet.PDUType == gosnmp.Report):
+		return answer{}, errStale
 	case report != "" && (err != nil || packet.PDUType == gosnmp.Report):
 		return answer{}, fmt.Errorf("%w: %s", fencing.ErrPermanent, report)
 	case ctx.Err() != nil:
@@ -164,25 +167,30 @@ func (c *conn) Read(p []byte) (int, error) {
 // usmStats is 1.3.6.1.6.3.15.1.1 in BER; the next byte is the counter, the one after it 0 (RFC 3414, section 5).
 var usmStats = []byte{0x06, 0x0a, 0x2b, 0x06, 0x01, 0x06, 0x03, 0x0f, 0x01, 0x01}
 
-// report is the reason for which the latest packet rejects the user, in the operator's words; empty if it does not. Nobody
-// vouches for it, so it only ever makes a call fail.
-func (c *conn) report() string {
+// errStale: the PDU has restarted with another engine id, or with its time lost. A new session finds out which.
+var errStale = errors.New("the PDU has restarted: its SNMP engine is another one than before")
+
+// report is the reason for which the latest packet rejects the user, in the operator's words; empty if it does not. stale
+// is for a PDU that does not know its own engine any more. Nobody vouches for a report, so it only ever makes a call fail.
+func (c *conn) report() (why string, stale bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	i := bytes.Index(c.latest, usmStats)
 	if i < 0 || i+len(usmStats) >= len(c.latest) {
-		return ""
+		return "", false
 	}
 	switch c.latest[i+len(usmStats)] {
 	case 1:
-		return "the PDU does not let this user log in with authentication and privacy"
+		return "the PDU does not let this user log in with authentication and privacy", false
+	case 2, 4: // notInTimeWindows, unknownEngineIDs: what gosnmp could not take care of itself
+		return "", true
 	case 3:
-		return "the PDU does not know this user: check username"
+		return "the PDU does not know this user: check username", false
 	case 5:
-		return "the PDU rejects the login: check auth_password and auth_protocol"
+		return "the PDU rejects the login: check auth_password and auth_protocol", false
 	case 6:
-		return "the PDU cannot decrypt the request: check priv_password and priv_protocol"
+		return "the PDU cannot decrypt the request: check priv_password and priv_protocol", false
 	default:
-		return "" // time window and engine: gosnmp takes care of them
+		return "", false
 	}
 }
