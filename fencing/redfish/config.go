@@ -38,6 +38,10 @@ type Config struct {
 	// sent. System is the path of the resource, such as /redfish/v1/Systems/1.
 	System, UUID, Serial, HostName string
 
+	// Chassis is the path of the machine's chassis, whose Chassis.Reset is used where the system itself offers no ForceOff.
+	// It must hold this system and no other.
+	Chassis string
+
 	// Trust, at most one; without any the system's certificate authorities decide.
 	CAFile     string // PEM
 	CertSHA256 string // fingerprint of the certificate: hex (colons allowed) or base64
@@ -55,7 +59,7 @@ func Open(settings map[string]string) (fencing.Device, error) {
 	var faults []error
 	texts := map[string]*string{
 		"name": &c.Name, "url": &c.URL, "username": &c.Username, "password": &c.Password, "auth": (*string)(&c.Auth),
-		"system": &c.System, "uuid": &c.UUID, "serial": &c.Serial, "hostname": &c.HostName,
+		"system": &c.System, "chassis": &c.Chassis, "uuid": &c.UUID, "serial": &c.Serial, "hostname": &c.HostName,
 		"ca_file": &c.CAFile, "cert_sha256": &c.CertSHA256, "spki_sha256": &c.SPKISHA256,
 	}
 	durations := map[string]*time.Duration{"dial_timeout": &c.DialTimeout, "call_timeout": &c.CallTimeout}
@@ -113,6 +117,11 @@ func New(c Config) (*Device, error) {
 	if c.System != "" {
 		if c.System, err = localPath(origin, c.System); err != nil {
 			fault("system: %v", err)
+		}
+	}
+	if c.Chassis != "" {
+		if c.Chassis, err = localPath(origin, c.Chassis); err != nil {
+			fault("chassis: %v", err)
 		}
 	}
 	if c.DialTimeout == 0 {

@@ -12,13 +12,27 @@ import (
 // system is what fencing needs of a ComputerSystem resource (DSP0268). It is parsed here and not by gofish, whose type
 // covers the whole schema: one vendor's ill-typed field anywhere in it would make the power state unreadable.
 type system struct {
-	power      string // PowerState as sent; empty if absent, null or not a string
-	uuid       string
-	serial     string
-	hostName   string
-	target     string   // of #ComputerSystem.Reset
+	power       string // PowerState as sent; empty if absent, null or not a string
+	uuid        string
+	serial      string
+	hostName    string
+	resetAction // #ComputerSystem.Reset
+}
+
+// resetAction is how a resource says that it can be reset (DSP0266, "Actions").
+type resetAction struct {
+	target     string   // empty: it cannot
 	allowed    []string // ResetType@Redfish.AllowableValues
 	actionInfo string   // link to further allowable values
+}
+
+func (o object) resetAction(name string) resetAction {
+	reset := o.object("Actions").object(name)
+	return resetAction{
+		target:     reset.text("target"),
+		allowed:    reset.texts("ResetType@Redfish.AllowableValues"),
+		actionInfo: reset.text("@Redfish.ActionInfo"),
+	}
 }
 
 type object map[string]json.RawMessage
@@ -82,15 +96,12 @@ func parseSystem(data []byte) (system, error) {
 	if kind := o.text("@odata.type"); kind != "" && !strings.HasPrefix(kind, "#ComputerSystem.") {
 		return system{}, errNotSystem
 	}
-	reset := o.object("Actions").object("#ComputerSystem.Reset")
 	return system{
-		power:      o.text("PowerState"),
-		uuid:       o.text("UUID"),
-		serial:     o.text("SerialNumber"),
-		hostName:   o.text("HostName"),
-		target:     reset.text("target"),
-		allowed:    reset.texts("ResetType@Redfish.AllowableValues"),
-		actionInfo: reset.text("@Redfish.ActionInfo"),
+		power:       o.text("PowerState"),
+		uuid:        o.text("UUID"),
+		serial:      o.text("SerialNumber"),
+		hostName:    o.text("HostName"),
+		resetAction: o.resetAction("#ComputerSystem.Reset"),
 	}, nil
 }
 

@@ -111,11 +111,14 @@ func (b *BMC) reset(m *machine, kind, ifMatch string) (int, string) {
 		m.refused++
 		return http.StatusConflict, "ActionParameterValueConflict: the system is still going off."
 	}
-	if !fault(Lie) && m.reported != map[string]string{On: On, "ForceOff": Off}[kind] {
+	if !fault(Lie) && !fault(TaskFails) && m.reported != map[string]string{On: On, "ForceOff": Off}[kind] {
 		b.begin(m, kind == On)
 	}
 	if fault(ErrorButActs) {
 		return http.StatusInternalServerError, "The request failed due to an internal service error."
+	}
+	if fault(AcceptTask) || fault(TaskFails) {
+		return http.StatusAccepted, ""
 	}
 	return http.StatusNoContent, ""
 }
