@@ -33,7 +33,10 @@ require (
 
 require github.com/gosnmp/gosnmp v1.47.0
 
-require github.com/bougou/go-ipmi v0.9.1
+require (
+	github.com/bougou/go-ipmi v0.9.1
+	github.com/icholy/digest v1.1.0
+)
 
 require (
 	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect

@@ -17,6 +17,7 @@ import (
 	"quorate/fencing/ipmi"
 	"quorate/fencing/pdu"
 	"quorate/fencing/redfish"
+	"quorate/fencing/relay"
 	"quorate/witness/node"
 	"quorate/witness/probe"
 	"quorate/witness/reconcile"
@@ -27,6 +28,7 @@ var drivers = map[string]reconcile.Driver{
 	"pdu":     func(settings map[string]string) (fencing.Device, error) { return pdu.Open(settings) },
 	"agent":   func(settings map[string]string) (fencing.Device, error) { return agent.Open(settings) },
 	"ipmi":    func(settings map[string]string) (fencing.Device, error) { return ipmi.Open(settings) },
+	"relay":   func(settings map[string]string) (fencing.Device, error) { return relay.Open(settings) },
 	"redfish": func(settings map[string]string) (fencing.Device, error) { return redfish.Open(settings) },
 }
 
