@@ -30,6 +30,8 @@ var drivers = map[string]reconcile.Driver{
 	"ipmi":    func(settings map[string]string) (fencing.Device, error) { return ipmi.Open(settings) },
 	"relay":   func(settings map[string]string) (fencing.Device, error) { return relay.Open(settings) },
 	"redfish": func(settings map[string]string) (fencing.Device, error) { return redfish.Open(settings) },
+
+	"redfish-outlet": func(settings map[string]string) (fencing.Device, error) { return redfish.OpenOutlets(settings) },
 }
 
 // Options is what Run needs.

@@ -37,7 +37,7 @@ func (d *Device) usable(resource, name string, action resetAction, kind gofishsy
 	}
 	allowed := action.allowed
 	if action.actionInfo != "" && !slices.Contains(allowed, string(kind)) {
-		allowed = append(slices.Clone(allowed), d.actionInfo(action.actionInfo)...)
+		allowed = append(slices.Clone(allowed), d.actionInfo(action.actionInfo, "ResetType")...)
 	}
 	if len(allowed) > 0 && !slices.Contains(allowed, string(kind)) {
 		return "", fmt.Errorf("%w: the BMC does not offer %s, only %s: fence this host by another device",
@@ -77,8 +77,8 @@ func (d *Device) chassisAction(kind gofishsystem.ResetType) (string, error) {
 	return d.usable(d.config.Chassis, "Chassis.Reset", o.resetAction("#Chassis.Reset"), kind)
 }
 
-// actionInfo returns the values that the ActionInfo resource lists; none if it cannot be had.
-func (d *Device) actionInfo(link string) []string {
+// actionInfo returns the values that the ActionInfo resource lists for a parameter; none if it cannot be had.
+func (d *Device) actionInfo(link, parameter string) []string {
 	path, err := localPath(d.origin, link)
 	if err != nil {
 		return nil
@@ -87,7 +87,7 @@ func (d *Device) actionInfo(link string) []string {
 	if err != nil || r.status != http.StatusOK {
 		return nil
 	}
-	values, err := parseActionInfo(r.body)
+	values, err := parseActionInfo(r.body, parameter)
 	if err != nil {
 		return nil
 	}

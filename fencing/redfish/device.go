@@ -139,12 +139,16 @@ func (d *Device) reset(ctx context.Context, kind gofishsystem.ResetType) error {
 	if err != nil {
 		return err
 	}
-	payload := map[string]string{"ResetType": string(kind)}
+	return d.act(string(kind), resource, target, map[string]string{"ResetType": string(kind)})
+}
+
+// act sends an action of the resource at uri. An ETag goes along only if the BMC asks for one.
+func (d *Device) act(what, uri, target string, payload any) error {
 	r, err := d.post(target, payload, "")
 	if err == nil && (r.status == http.StatusPreconditionFailed || r.status == http.StatusPreconditionRequired) {
-		fresh, getErr := d.get(resource)
+		fresh, getErr := d.get(uri)
 		if getErr != nil {
-			return fmt.Errorf("the BMC wants an ETag with %s, but gives none: %w", kind, getErr)
+			return fmt.Errorf("the BMC wants an ETag with %s, but gives none: %w", what, getErr)
 		}
 		etag := fresh.etag
 		if etag == "" {
@@ -153,9 +157,9 @@ func (d *Device) reset(ctx context.Context, kind gofishsystem.ResetType) error {
 		r, err = d.post(target, payload, etag)
 	}
 	if err != nil {
-		return fmt.Errorf("%s was sent, but not answered: %w", kind, err)
+		return fmt.Errorf("%s was sent, but not answered: %w", what, err)
 	}
-	return d.failure(string(kind), r)
+	return d.failure(what, r)
 }
 
 func (d *Device) reread() error {

@@ -54,6 +54,21 @@ func (o object) text(name string) string {
 	return s
 }
 
+// flag returns a member that is a boolean; false if it is none.
+func (o object) flag(name string) bool {
+	var b bool
+	return json.Unmarshal(o[name], &b) == nil && b
+}
+
+// number returns a member that is a number; 0 if it is none.
+func (o object) number(name string) float64 {
+	var n float64
+	if json.Unmarshal(o[name], &n) != nil {
+		return 0
+	}
+	return n
+}
+
 func (o object) object(name string) object {
 	var child object
 	if json.Unmarshal(o[name], &child) != nil {
@@ -105,14 +120,14 @@ func parseSystem(data []byte) (system, error) {
 	}, nil
 }
 
-// parseActionInfo returns the allowable values of ResetType in an ActionInfo resource (DSP0266, 9.4 "Actions").
-func parseActionInfo(data []byte) ([]string, error) {
+// parseActionInfo returns the allowable values of a parameter in an ActionInfo resource (DSP0266, 9.4 "Actions").
+func parseActionInfo(data []byte, name string) ([]string, error) {
 	o, err := parseObject(data)
 	if err != nil {
 		return nil, err
 	}
 	for _, parameter := range o.objects("Parameters") {
-		if parameter.text("Name") == "ResetType" {
+		if parameter.text("Name") == name {
 			return parameter.texts("AllowableValues"), nil
 		}
 	}

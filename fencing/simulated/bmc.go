@@ -47,6 +47,7 @@ type Config struct {
 	Password    string // default password
 	Role        string // of the user: Administrator, Operator or ReadOnly; default Operator
 	Systems     []System
+	PDUs        []PDU
 	Certificate *tls.Certificate // default: self-signed, made by New
 
 	SharedChassis bool          // all systems are in chassis 1, as blades are
@@ -74,6 +75,7 @@ type BMC struct {
 	silent   bool // stalled after an action: nothing is answered any more
 	delay    time.Duration
 	systems  []*machine
+	outlets  []*machine
 	sessions map[string]string // ID to token
 	serial   int               // of sessions
 	commands []Command
@@ -101,7 +103,7 @@ func New(c Config) (*BMC, error) {
 		config: c, delay: c.Delay,
 		changed: make(chan struct{}), faults: map[Fault]bool{}, sessions: map[string]string{},
 	}
-	if err := b.addSystems(); err != nil {
+	if err := errors.Join(b.addSystems(), b.addPDUs()); err != nil {
 		return nil, err
 	}
 	var err error

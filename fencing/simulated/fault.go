@@ -50,14 +50,14 @@ const (
 	SlowAnswers       Fault = "slow-answers"         // answers everything, but only after Config.AnswerDelay
 )
 
-// Faults are all that exist, in the order of the list above.
+// Faults are all that exist, those of systems in the order of the list above.
 func Faults() []Fault {
-	return []Fault{
+	return append([]Fault{
 		StallConnect, StallTLS, StallPost, StallAfterPost, VanishAfterPost, Unauthorized, Forbidden, ConflictWhenOff,
 		BadRequestWhenOff, RefuseIfMatch, RequireIfMatch, WantIfMatch412, ServerError, ErrorButActs, Lie, StuckPoweringOff, StatePaused,
 		StateNull, EmptyBody, EmptyBodyAlways, NoForceOff, NoValues, ReportsOff, FlickersOff, SessionsFull, NoSessions, ConflictOnOn,
 		AcceptTask, TaskFails, Unavailable, SlowAnswers,
-	}
+	}, pduFaults()...)
 }
 
 // SetFault replaces the set of faults; without arguments the BMC is healthy again, and reachable if it had vanished.

@@ -65,9 +65,11 @@ func (b *BMC) SetPower(system, state string) error {
 
 // find needs b.mu.
 func (b *BMC) find(id string) *machine {
-	for _, m := range b.systems {
-		if m.ID == id {
-			return m
+	for _, list := range [][]*machine{b.systems, b.outlets} {
+		for _, m := range list {
+			if m.ID == id {
+				return m
+			}
 		}
 	}
 	return nil

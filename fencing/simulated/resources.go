@@ -36,6 +36,9 @@ func (b *BMC) serveRoot(w http.ResponseWriter, _ *http.Request) {
 		"SessionService": link("/SessionService"), "AccountService": link("/AccountService"),
 		"Links": object{"Sessions": link("/SessionService/Sessions")},
 	}
+	if len(b.config.PDUs) > 0 {
+		o["PowerEquipment"] = link("/PowerEquipment")
+	}
 	if b.has(NoSessions) {
 		delete(o, "Links")
 		delete(o, "SessionService")

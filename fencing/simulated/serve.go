@@ -32,6 +32,7 @@ func (b *BMC) handler() http.Handler {
 	login("POST "+root+"/Systems/{id}/Actions/ComputerSystem.Reset", b.serveReset)
 	login("GET "+root+"/Chassis/{id}", b.serveChassis)
 	login("POST "+root+"/Chassis/{id}/Actions/Chassis.Reset", b.serveReset)
+	b.servePDUs(login)
 	for path, resource := range b.fixed() {
 		login("GET "+root+path, serve(resource))
 	}
