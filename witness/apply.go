@@ -64,6 +64,8 @@ func (a *applier) dispatch() {
 		a.observe(c)
 	case RequestCmd:
 		a.request(c.Request)
+	case NodeKey, DataKey, SealKey, Reseal:
+		a.secrets(c)
 	case Approve:
 		a.approve(c)
 	case PlanCmd:

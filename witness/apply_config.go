@@ -25,6 +25,7 @@ func (a *applier) configure(cmd Configure) {
 	a.s.index()
 	a.dropHosts()
 	a.dropPaths()
+	a.dropDataKeys()
 	a.rebind()
 	a.res.ID = a.e.Index
 	a.event(Event{Kind: "configured", Text: fmt.Sprintf("configuration version %d: %d clusters on %d hosts, applied by %s",

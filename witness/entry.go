@@ -135,6 +135,10 @@ var kinds = map[string]func([]byte) (Command, error){
 	"plan":             decodeAs[PlanCmd],
 	"finished":         decodeAs[Finished],
 	"approve":          decodeAs[Approve],
+	"node-key":         decodeAs[NodeKey],
+	"data-key":         decodeAs[DataKey],
+	"seal-key":         decodeAs[SealKey],
+	"reseal":           decodeAs[Reseal],
 	"touch":            decodeAs[Touch],
 }
 

@@ -111,6 +111,12 @@ func (g *nonsense) command() witness.Command {
 			Host: g.host(), Cluster: g.cluster(), Kind: pick(g, "reach", "session", "renewal", "fence"), Down: g.rng.IntN(3) > 0,
 			Device: pick(g, "dh1", "dh2", "dh4", "no"),
 		}}}
+	case 18:
+		return pick[witness.Command](g,
+			witness.NodeKey{Node: pick(g, "w1", "w2", ""), Public: pick(g, "p1", "p2")},
+			witness.DataKey{Version: uint64(g.rng.IntN(4)), Boxes: []witness.SealedBox{{Node: pick(g, "w1", "w2"), Box: "b"}}},
+			witness.SealKey{Version: uint64(g.rng.IntN(4)), Node: pick(g, "w1", "w2"), Public: pick(g, "p1", "p2"), Box: "b"},
+			witness.Reseal{Base: g.s.ConfigVersion, Settings: []witness.ResealedItem{{Device: "dh1", Setting: "password", Value: fmt.Sprintf("sealed:v%d:x", g.rng.IntN(4))}}})
 	case 17:
 		return witness.Approve{Request: g.request(), By: pick(g, "x", "z", ""), Reason: "w", Deny: g.rng.IntN(4) == 0}
 	case 8, 9:
@@ -136,7 +142,7 @@ func (g *nonsense) config() witness.Config {
 	var cfg witness.Config
 	for i := 1; i <= 5; i++ {
 		h := fmt.Sprintf("h%d", i)
-		cfg.Devices = append(cfg.Devices, witness.Device{Name: "d" + h, Driver: "x"})
+		cfg.Devices = append(cfg.Devices, witness.Device{Name: "d" + h, Driver: "x", Settings: map[string]string{"password": pick(g, "clear", "sealed:v1:y")}})
 		cfg.Hosts = append(cfg.Hosts, witness.Host{Name: h, Addresses: []string{"10.0.0." + h[1:]}, Fence: []witness.FenceStep{{Level: 1, Device: "d" + h}}})
 	}
 	spec := witness.ClusterSpec{

@@ -93,6 +93,11 @@ var inputs = map[string]func(*world, input){
 	"request":  inRequest,
 	"approve":  inApprove,
 	"risks":    inRisks,
+	"nodekey":  func(w *world, in input) { w.apply(witness.NodeKey{Node: in.at(0), Public: in.at(1)}) },
+	"datakey":  inDataKey,
+	"sealkey":  inSealKey,
+	"reseal":   inReseal,
+	"keys":     inKeys,
 	"preview":  inPreview,
 	"ready":    inReady,
 	"decide":   inDecide,
@@ -122,7 +127,7 @@ func (w *world) keys() []string {
 // Settings go for all clusters of the line.
 func inConfig(w *world, in input) {
 	var cfg witness.Config
-	settings := map[string]bool{"fast": true, "fencing": true, "on_unproven": true, "release_after": true, "devices": true, "by": true, "unlock": true, "approval": true, "fence_limit": true, "levels": true}
+	settings := map[string]bool{"fast": true, "fencing": true, "on_unproven": true, "release_after": true, "devices": true, "by": true, "unlock": true, "approval": true, "fence_limit": true, "levels": true, "password": true}
 	for _, a := range in.args {
 		name, list, _ := strings.Cut(a, "=")
 		if settings[name] {
@@ -146,7 +151,11 @@ func inConfig(w *world, in input) {
 			n := len(cfg.Hosts) + 1
 			h := witness.Host{Name: host, Addresses: []string{fmt.Sprintf("10.0.0.%d", n)}}
 			if in.get("devices", "yes") == "yes" {
-				cfg.Devices = append(cfg.Devices, witness.Device{Name: "bmc-" + host, Driver: "redfish"})
+				dev := witness.Device{Name: "bmc-" + host, Driver: "redfish"}
+				if p := in.get("password", ""); p != "" {
+					dev.Settings = map[string]string{"password": p}
+				}
+				cfg.Devices = append(cfg.Devices, dev)
 				h.Fence = []witness.FenceStep{{Level: 1, Device: "bmc-" + host}}
 				if in.get("levels", "1") == "2" {
 					for _, feed := range []string{"a", "b"} {
@@ -169,6 +178,45 @@ func inValidate(w *world, in input) {
 	}
 	for _, f := range cfg.Validate(map[string]bool{"redfish": true, "pdu": true}) {
 		w.say("%s", f)
+	}
+}
+
+// inDataKey: `datakey 1 w1:box w2:box`.
+func inDataKey(w *world, in input) {
+	k := witness.DataKey{Version: uint64(w.number(in.at(0))), By: "anna"}
+	for _, a := range in.args[1:] {
+		name, box, _ := strings.Cut(a, ":")
+		k.Boxes = append(k.Boxes, witness.SealedBox{Node: name, Box: box})
+	}
+	w.apply(k)
+}
+
+// inSealKey: `sealkey 1 w3 public box`.
+func inSealKey(w *world, in input) {
+	w.apply(witness.SealKey{Version: uint64(w.number(in.at(0))), Node: in.at(1), Public: in.at(2), Box: in.at(3)})
+}
+
+// inReseal: `reseal device setting value`, on the present configuration unless
+// base says another.
+func inReseal(w *world, in input) {
+	w.apply(witness.Reseal{
+		Base: uint64(in.num(w, "base", int64(w.s.ConfigVersion))), Settings: []witness.ResealedItem{{Device: in.at(0), Setting: in.at(1), Value: in.at(2)}},
+	})
+}
+
+// inKeys shows the data keys and who has them, and the secrets.
+func inKeys(w *world, _ input) {
+	for _, k := range w.s.DataKeys() {
+		var names []string
+		for _, b := range k.Boxes {
+			names = append(names, b.Node)
+		}
+		w.say("key %d: %s", k.Version, strings.Join(names, " "))
+	}
+	for _, d := range w.s.Config.Devices {
+		if p := d.Settings["password"]; p != "" {
+			w.say("%s: %s", d.Name, p)
+		}
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"quorate/witness/node"
 	"quorate/witness/probe"
 	"quorate/witness/reconcile"
+	"quorate/witness/seal"
 )
 
 // drivers names every fence driver that this program has.
@@ -63,8 +64,13 @@ func Run(ctx context.Context, opts Options) error {
 	reg.MustRegister(newStateMetrics(n.State))
 	n.OnEvents(newEventLog(log, reg).write)
 
-	fencer := &reconcile.Fencer{Drivers: drivers}
-	front, err := listen(opts.Config, b, fencer, log, reg)
+	keeper, err := seal.Open(opts.Config.Data, b, log)
+	if err != nil {
+		_ = n.Close()
+		return err
+	}
+	fencer := &reconcile.Fencer{Drivers: drivers, Reveal: keeper.Reveal}
+	front, err := listen(opts.Config, b, fencer, keeper, log, reg)
 	if err != nil {
 		_ = n.Close()
 		return err
@@ -84,6 +90,7 @@ func Run(ctx context.Context, opts Options) error {
 	front.start(g, gctx)
 	loop := &reconcile.Loop{Node: b, Executor: fencer, Log: log}
 	g.Go(func() error { return loop.Run(gctx) })
+	g.Go(func() error { return keeper.Run(gctx) })
 	checker := &reconcile.Checker{Node: b, Fencer: fencer, Log: log, Timing: reconcile.CheckTiming{Interval: opts.Config.Fencing.Check}}
 	g.Go(func() error { return checker.Run(gctx) })
 	reporter := &probe.Reporter{Node: b, Sessions: front, Log: log, Timing: probe.Timing{

@@ -33,6 +33,7 @@ var rules = []rule{
 	{folder: "witness/node", allow: []string{"witness", "witness/kv", "witness/node"}},
 	{folder: "witness/reconcile", allow: []string{"witness", "witness/kv", "fencing"}, forbid: raftish},
 	{folder: "witness/probe", allow: []string{"witness", "witness/kv"}, forbid: raftish},
+	{folder: "witness/seal", allow: []string{"witness"}, forbid: raftish},
 	{folder: "witness/manifest", allow: []string{"witness"}, forbid: raftish},
 	{folder: "witness/report", allow: []string{"witness"}, forbid: raftish},
 	{folder: "witness/etcdapi", allow: []string{"witness", "witness/kv"}, forbid: raftish},

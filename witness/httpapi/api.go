@@ -63,6 +63,8 @@ type Options struct {
 	Drivers map[string]bool // fence drivers that a configuration may name; nil accepts any
 	// Membership changes the set of witnesses; nil refuses to.
 	Membership Membership
+	// Secrets seals what must not be in the log in clear; nil leaves it as it is.
+	Secrets Secrets
 	// FenceTest asks the fence devices of a host whether they could power it off
 	// now, from this witness; nil refuses to.
 	FenceTest func(ctx context.Context, host string) (FenceTest, error)
@@ -111,6 +113,7 @@ func New(opts Options) *API {
 	a.routeClusters(h)
 	a.routeRoles(h)
 	a.routeConfig(h)
+	a.routeSecrets(h)
 	a.routeFences(h)
 	a.routeFenceOrders(h)
 	a.routeRequests(h)

@@ -62,11 +62,14 @@ func (a *API) routeConfig(h huma.API) {
 			return &answer[Applied]{out}, err
 		}, nil)
 	register(a, h, huma.Operation{OperationID: "validate-config", Method: "POST", Path: "/v1/config/validate", Summary: "Every fault of a configuration, and what it would change", Tags: tags, MaxBodyBytes: manifest.MaxBytes},
-		func(_ context.Context, in *ConfigInput) (*answer[Checked], error) {
+		func(ctx context.Context, in *ConfigInput) (*answer[Checked], error) {
 			s := a.b.State()
 			out := Checked{Meta: a.meta(s), Faults: manifest.Faults{}, Changes: []manifest.Change{}, Warnings: manifest.Faults{}}
 			cfg, faults := manifest.LoadOver(in.File, in.RawBody, a.opts.Drivers, s.Config)
 			if out.Valid = cfg != nil; out.Valid {
+				if sealed, err := a.seal(ctx, cfg); err == nil { // or every secret would look like another one
+					cfg = sealed
+				}
 				out.Changes = append(out.Changes, manifest.Diff(s.Config, cfg)...)
 				out.Warnings = manifest.Warnings(in.File, in.RawBody, cfg)
 			}
@@ -83,6 +86,10 @@ func (a *API) putConfig(ctx context.Context, in *putConfigInput) (Applied, error
 	}
 	if in.Base != 0 && in.Base != s.ConfigVersion {
 		return Applied{}, errorf(witness.CodeConflict, "the configuration is at version %d, yours is based on %d: look at `witnessctl diff` and apply again", s.ConfigVersion, in.Base)
+	}
+	cfg, err := a.seal(ctx, cfg)
+	if err != nil {
+		return Applied{}, err
 	}
 	out := Applied{Meta: a.meta(s), Version: s.ConfigVersion, Changes: append([]manifest.Change{}, manifest.Diff(s.Config, cfg)...)}
 	if in.DryRun || len(out.Changes) == 0 && s.ConfigVersion != 0 {

@@ -278,7 +278,8 @@ func describe(ver *witness.Verdict) string {
 	case p.Join != "":
 		return "it would share action " + p.Join + ", which is under way"
 	}
-	for _, item := range p.Actions {
+	if len(p.Actions) > 0 {
+		item := p.Actions[0]
 		by := item.Executor
 		if by == "" {
 			by = "the leader"

@@ -17,6 +17,9 @@ type Driver func(settings map[string]string) (fencing.Device, error)
 type Fencer struct {
 	Drivers map[string]Driver
 	Timing  fencing.Timing
+	// Reveal returns the settings of a device with its secrets in clear; nil
+	// takes them as they are.
+	Reveal func(device string, settings map[string]string) (map[string]string, error)
 }
 
 var _ Executor = (*Fencer)(nil)
@@ -84,7 +87,14 @@ func (f *Fencer) open(cfg *witness.Config, name string) fencing.Device {
 	if driver == nil {
 		return fencing.Unusable(name, fmt.Errorf("this witness has no driver %q for device %s", spec.Driver, name))
 	}
-	dev, err := driver(spec.Settings)
+	settings := spec.Settings
+	if f.Reveal != nil {
+		var err error
+		if settings, err = f.Reveal(name, settings); err != nil {
+			return fencing.Unusable(name, fmt.Errorf("device %s: %w", name, err))
+		}
+	}
+	dev, err := driver(settings)
 	if err != nil {
 		return fencing.Unusable(name, fmt.Errorf("device %s: %w", name, err))
 	}
