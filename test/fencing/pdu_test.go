@@ -69,6 +69,7 @@ func TestEveryTable(t *testing.T) {
 	versions := []map[string]string{nil, {"version": "2c"}, {"version": "1"}}
 	for i, name := range slices.Sorted(maps.Keys(snmppdu.Profiles)) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := startPDU(t, name, 50*time.Millisecond)
 			first, second := p.profile.Outlets[2], p.profile.Outlets[4]
 			outlets := first + "," + second

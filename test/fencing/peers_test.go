@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"quorate/fencing"
+	"quorate/test/snmppdu"
 )
 
 // agent runs one of Debian's fence agents against a PDU, and returns its exit code and what it says.
@@ -62,6 +63,7 @@ func TestAgentsAgree(t *testing.T) {
 		{"ibm-ipdu", "3", "3", "fence_ipdu", "3"},
 	} {
 		t.Run(c.profile, func(t *testing.T) {
+			t.Parallel()
 			p := startPDU(t, c.profile, 0)
 			d := device(t, p, c.profile, c.ours, nil)
 			args := append([]string{"-n", c.theirs, "--power-wait=0"}, byCommunity...)
@@ -87,34 +89,55 @@ func TestAgentsAgree(t *testing.T) {
 	}
 }
 
-// TestWhatEachSays puts ours beside Debian's fence_apc_snmp on a host with two feeds, and writes down what each says and
-// what the outlets are. Ours may never claim a success that is none; what the agent says is a finding, not an assertion.
+// TestWhatEachSays puts ours beside Debian's fence_apc_snmp, with two feeds and with PDUs that misbehave, and writes down
+// what each says and what the outlets are. Ours may never claim a success that is none; what the agent says is a finding and
+// not an assertion.
 func TestWhatEachSays(t *testing.T) {
-	type sight struct{ login, theirs, is, ours, oursIs string }
-	var seen []sight
-	for login, args := range map[string][]string{"v2c": byCommunity, "v3": byUser} {
-		more := map[string]string{}
-		if login == "v2c" {
-			more["version"] = "2c"
-		}
-		for _, outlets := range [][2]string{{"3", "5"}, {"1", "2"}} {
-			theirs, ours := startPDU(t, "apc-rpdu", 200*time.Millisecond), startPDU(t, "apc-rpdu", 200*time.Millisecond)
-			both := outlets[0] + "," + outlets[1]
-			code, says := agent(t, theirs, "fence_apc_snmp", append([]string{"-n", both, "-o", "off"}, args...)...)
-			status, word := agent(t, theirs, "fence_apc_snmp", append([]string{"-n", both, "-o", "status"}, args...)...)
-			s := sight{
-				login: login, theirs: fmt.Sprintf("exit %d, %q; status: exit %d, %q", code, says, status, word),
-				is: theirs.really(outlets[0], outlets[1]),
+	faults := func(f ...snmppdu.Fault) []snmppdu.Fault { return f }
+	for _, c := range []struct {
+		name, profile, outlets string
+		bad                    string
+		faults                 []snmppdu.Fault
+		want                   fencing.Outcome
+	}{
+		{"one outlet", "apc-rpdu", "5", "", nil, fencing.Confirmed},
+		{"two outlets", "apc-rpdu", "3,5", "", nil, fencing.Confirmed},
+		{"two other outlets", "apc-rpdu", "1,2", "", nil, fencing.Confirmed},
+		{"accepted without effect", "apc-rpdu", "5", "", faults(snmppdu.Lie), fencing.Unknown},
+		{"refused", "apc-rpdu", "5", "5", faults(snmppdu.LockedBad), fencing.Refused},
+		{"no effect, and the outlet leaves the table", "apc-rpdu", "5", "5", faults(snmppdu.Lie, snmppdu.Vanish), fencing.Unknown},
+		{"no effect, and a number that the MIB does not have", "apc-rpdu", "5", "", faults(snmppdu.Lie, snmppdu.OddWord), fencing.Unknown},
+		{"off, and a command waits to switch it on", "apc-rpdu", "5", "", faults(snmppdu.Waiting), fencing.Unknown},
+		{"the PDU is of another vendor", "cyberpower-epdu", "5", "", nil, fencing.Refused},
+	} {
+		for login, args := range map[string][]string{"v2c": byCommunity, "v3": byUser} {
+			more := map[string]string{}
+			if login == "v2c" {
+				more["version"] = "2c"
 			}
-			r := fencing.Off(t.Context(), host(device(t, ours, "apc-rpdu", both, more)), patient(bound))
-			s.ours, s.oursIs = string(r.Outcome), ours.really(outlets[0], outlets[1])
-			if r.Outcome != fencing.Confirmed || ours.on(outlets[0]) || ours.on(outlets[1]) {
-				t.Errorf("%s: %s, outlets are %s", r.Outcome, r.Reason, s.oursIs)
-			}
-			seen = append(seen, s)
+			t.Run(c.name+"/"+login, func(t *testing.T) {
+				t.Parallel()
+				theirs, ours := startPDU(t, c.profile, 0), startPDU(t, c.profile, 0)
+				for _, p := range []*pdu{theirs, ours} {
+					p.configure(snmppdu.Settings{Delay: 200 * time.Millisecond, Faults: c.faults, Bad: c.bad})
+				}
+				code, says := agent(t, theirs, "fence_apc_snmp", append([]string{"-n", c.outlets, "-o", "off", "--power-timeout=3"}, args...)...)
+				limit := bound
+				if c.want != fencing.Confirmed {
+					limit = 4 * time.Second
+				}
+				r := fencing.Off(t.Context(), host(device(t, ours, "apc-rpdu", c.outlets, more)), patient(limit))
+				names := strings.Split(c.outlets, ",")
+				t.Logf("| %s, %s | exit %d, %s | %s | %s | %s |", c.name, login, code, says, theirs.really(names...), r.Outcome, ours.really(names...))
+				if r.Outcome != c.want {
+					t.Errorf("%s: %s", r.Outcome, r.Reason)
+				}
+				for _, o := range names {
+					if r.Outcome == fencing.Confirmed && ours.on(o) {
+						t.Errorf("a false success: %s", ours.really(names...))
+					}
+				}
+			})
 		}
-	}
-	for _, s := range seen {
-		t.Logf("%s: fence_apc_snmp says %s; the outlets are %s. Ours says %s; the outlets are %s.", s.login, s.theirs, s.is, s.ours, s.oursIs)
 	}
 }

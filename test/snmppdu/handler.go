@@ -16,6 +16,7 @@ import (
 const (
 	stateFile    = "state.json"
 	settingsFile = "settings.json"
+	oddNumber    = 99
 )
 
 // Handler answers snmpd's pass_persist protocol (snmpd.conf(5)).
@@ -145,6 +146,8 @@ func (h *Handler) value(o *object) int {
 	switch {
 	case h.has(LockedWord) && o.outlet == h.settings.Bad && p.Locked != 0 && len(h.state.Sets) > 0:
 		return p.Locked
+	case h.has(OddWord) && len(h.state.Sets) > 0:
+		return oddNumber
 	case moving && p.Moving != 0:
 		return p.Moving
 	default:

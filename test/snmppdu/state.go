@@ -20,6 +20,7 @@ const (
 	LockedWord Fault = "locked-word" // takes a Set for one outlet and shows the word for locked ever after
 	Busy       Fault = "busy"        // refuses every Set for now: inconsistentValue
 	Waiting    Fault = "waiting"     // outlets show a pending command for ever, although they switch
+	OddWord    Fault = "odd-word"    // after a Set the status is a number that the MIB does not have
 	Vanish     Fault = "vanish"      // after a Set one outlet is no longer in the table
 )
 
