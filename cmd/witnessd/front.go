@@ -64,7 +64,7 @@ func listen(cfg Config, b *backend, fencer *reconcile.Fencer, secrets httpapi.Se
 		known[name] = true
 	}
 	f.api = httpapi.New(httpapi.Options{
-		Backend: httpBackend{b}, Zone: source.zoneText, Drivers: known, Membership: b.Node, Log: log, FenceTest: fenceTest(b, fencer), Secrets: secrets,
+		Backend: httpBackend{b}, Zone: source.zoneText, Drivers: known, CheckDevice: fencer.CheckSettings, Membership: b.Node, Log: log, FenceTest: fenceTest(b, fencer), Secrets: secrets,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}),
 	})
 	f.log = log

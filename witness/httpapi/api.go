@@ -61,6 +61,9 @@ type Options struct {
 	Zone    func(zone string) (string, error)
 	Metrics http.Handler    // served at /metrics
 	Drivers map[string]bool // fence drivers that a configuration may name; nil accepts any
+	// CheckDevice returns every fault in the settings of a device; nil looks at
+	// none.
+	CheckDevice func(witness.Device) error
 	// Membership changes the set of witnesses; nil refuses to.
 	Membership Membership
 	// Secrets seals what must not be in the log in clear; nil leaves it as it is.

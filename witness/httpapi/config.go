@@ -2,6 +2,8 @@ package httpapi
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -65,7 +67,7 @@ func (a *API) routeConfig(h huma.API) {
 		func(ctx context.Context, in *ConfigInput) (*answer[Checked], error) {
 			s := a.b.State()
 			out := Checked{Meta: a.meta(s), Faults: manifest.Faults{}, Changes: []manifest.Change{}, Warnings: manifest.Faults{}}
-			cfg, faults := manifest.LoadOver(in.File, in.RawBody, a.opts.Drivers, s.Config)
+			cfg, faults := a.load(in.File, in.RawBody, s.Config)
 			if out.Valid = cfg != nil; out.Valid {
 				if sealed, err := a.seal(ctx, cfg); err == nil { // or every secret would look like another one
 					cfg = sealed
@@ -78,9 +80,32 @@ func (a *API) routeConfig(h huma.API) {
 		}, nil)
 }
 
+// load reads a configuration and lets the drivers look at the settings of its
+// devices. It returns either a configuration or faults.
+func (a *API) load(file string, raw []byte, current *witness.Config) (*witness.Config, manifest.Faults) {
+	cfg, faults := manifest.LoadOver(file, raw, a.opts.Drivers, current)
+	if cfg == nil || a.opts.CheckDevice == nil {
+		return cfg, faults
+	}
+	var found []witness.Fault
+	for i, d := range cfg.Devices {
+		err := a.opts.CheckDevice(d)
+		if err == nil {
+			continue
+		}
+		for text := range strings.SplitSeq(err.Error(), "\n") { // errors.Join: one line for each
+			found = append(found, witness.Fault{Path: fmt.Sprintf("devices[%d].settings", i), Msg: fmt.Sprintf("device %q: %s", d.Name, text)})
+		}
+	}
+	if len(found) == 0 {
+		return cfg, faults
+	}
+	return nil, manifest.Locate(file, raw, found)
+}
+
 func (a *API) putConfig(ctx context.Context, in *putConfigInput) (Applied, error) {
 	s := a.b.State()
-	cfg, faults := manifest.LoadOver(in.File, in.RawBody, a.opts.Drivers, s.Config)
+	cfg, faults := a.load(in.File, in.RawBody, s.Config)
 	if cfg == nil {
 		return Applied{}, &Error{Meta: a.meta(s), Code: witness.CodeInvalid, Message: "nothing is applied: " + faults.Error(), Faults: faults}
 	}

@@ -100,3 +100,21 @@ func (f *Fencer) open(cfg *witness.Config, name string) fencing.Device {
 	}
 	return dev
 }
+
+// CheckSettings returns every fault in the settings of a declared device, as its driver finds them, without touching the
+// device. A driver that this witness does not have is a fault of the configuration, and told there.
+func (f *Fencer) CheckSettings(d witness.Device) error {
+	driver := f.Drivers[d.Driver]
+	if driver == nil {
+		return nil
+	}
+	settings := d.Settings
+	if f.Reveal != nil {
+		var err error
+		if settings, err = f.Reveal(d.Name, settings); err != nil {
+			return nil // a secret that was sealed before and cannot be opened here is told by the checks of devices
+		}
+	}
+	_, err := driver(settings)
+	return err
+}
