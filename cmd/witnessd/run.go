@@ -15,9 +15,11 @@ import (
 	"quorate/fencing"
 	"quorate/fencing/agent"
 	"quorate/fencing/ipmi"
+	"quorate/fencing/manual"
 	"quorate/fencing/pdu"
 	"quorate/fencing/redfish"
 	"quorate/fencing/relay"
+	"quorate/fencing/watchdog"
 	"quorate/witness/node"
 	"quorate/witness/probe"
 	"quorate/witness/reconcile"
@@ -26,11 +28,13 @@ import (
 
 // drivers names every fence driver that this program has.
 var drivers = map[string]reconcile.Driver{
-	"pdu":     func(settings map[string]string) (fencing.Device, error) { return pdu.Open(settings) },
-	"agent":   func(settings map[string]string) (fencing.Device, error) { return agent.Open(settings) },
-	"ipmi":    func(settings map[string]string) (fencing.Device, error) { return ipmi.Open(settings) },
-	"relay":   func(settings map[string]string) (fencing.Device, error) { return relay.Open(settings) },
-	"redfish": func(settings map[string]string) (fencing.Device, error) { return redfish.Open(settings) },
+	"agent":    func(settings map[string]string) (fencing.Device, error) { return agent.Open(settings) },
+	"ipmi":     func(settings map[string]string) (fencing.Device, error) { return ipmi.Open(settings) },
+	"manual":   func(settings map[string]string) (fencing.Device, error) { return manual.Open(settings) },
+	"pdu":      func(settings map[string]string) (fencing.Device, error) { return pdu.Open(settings) },
+	"redfish":  func(settings map[string]string) (fencing.Device, error) { return redfish.Open(settings) },
+	"relay":    func(settings map[string]string) (fencing.Device, error) { return relay.Open(settings) },
+	"watchdog": func(settings map[string]string) (fencing.Device, error) { return watchdog.Open(settings) },
 
 	"redfish-outlet": func(settings map[string]string) (fencing.Device, error) { return redfish.OpenOutlets(settings) },
 }

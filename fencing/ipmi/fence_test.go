@@ -20,17 +20,23 @@ import (
 // TestMain lets many tests wait at the same time: they wait for BMCs that never answer, and hardly compute.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if err := flag.Set("test.parallel", "16"); err != nil {
+	if err := flag.Set("test.parallel", "64"); err != nil {
 		panic(err)
 	}
 	m.Run()
 }
 
-// impatient is for devices that never come round, patient for cases that must succeed on a loaded machine too.
+// impatient gives up on a device that answers and is never off; its silence it bears for long, since machines have loads.
 func impatient() fencing.Timing {
-	return fencing.Timing{Attempt: 5 * time.Second, Contact: 2 * time.Second, Call: 2 * time.Second}
+	return fencing.Timing{Attempt: 10 * time.Second, Contact: 30 * time.Second, Call: 30 * time.Second}
 }
 
+// brief gives up on a device that has fallen silent.
+func brief() fencing.Timing {
+	return fencing.Timing{Attempt: 20 * time.Second, Contact: 4 * time.Second, Call: 4 * time.Second}
+}
+
+// patient is for cases that must come to the device's own answer.
 func patient() fencing.Timing {
 	return fencing.Timing{Operation: 2 * time.Minute, Attempt: time.Minute, AttemptOn: time.Minute, Contact: 30 * time.Second, Call: 30 * time.Second}
 }
@@ -122,9 +128,13 @@ func TestFaults(t *testing.T) {
 			if c.config != nil {
 				c.config(&cfg)
 			}
-			tm := impatient()
-			if c.outcome == fencing.Confirmed {
-				tm = patient()
+			tm := patient()
+			switch {
+			case c.reason == "first contact" || c.reason == "vanished":
+				tm = brief()
+			case c.outcome == fencing.Unknown:
+				tm = impatient()
+			case c.outcome == fencing.Confirmed:
 				cfg.CallTimeout, cfg.Resend = 30*time.Second, 300*time.Millisecond
 			}
 			started := time.Now()
@@ -294,7 +304,7 @@ func TestSessions(t *testing.T) {
 	if _, err := other.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r := fencing.Off(context.Background(), host(open(t, config(m))), impatient())
+	r := fencing.Off(context.Background(), host(open(t, config(m))), patient())
 	if r.Outcome != fencing.Refused || !strings.Contains(r.Reason, "no session left") {
 		t.Fatalf("%s: %s", r.Outcome, r.Reason)
 	}

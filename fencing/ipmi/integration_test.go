@@ -184,7 +184,7 @@ func TestSimulatorGUID(t *testing.T) {
 	_, guid, _ := strings.Cut(strings.SplitN(out, "\n", 2)[0], ":")
 	right, wrong := s.config(), s.config()
 	right.GUID, wrong.GUID = strings.TrimSpace(guid), strings.Repeat("ab", 16)
-	if r := fencing.Off(t.Context(), host(open(t, wrong)), impatient()); r.Outcome != fencing.Refused || s.really(t) != "on" {
+	if r := fencing.Off(t.Context(), host(open(t, wrong)), patient()); r.Outcome != fencing.Refused || s.really(t) != "on" {
 		t.Errorf("wrong GUID: %s: %s", r.Outcome, r.Reason)
 	}
 	if r := fencing.Off(t.Context(), host(open(t, right)), patient()); r.Outcome != fencing.Confirmed || s.really(t) != "off" {
