@@ -133,6 +133,11 @@ var kinds = map[string]func([]byte) (Command, error){
 	"request":          decodeAs[RequestCmd],
 	"plan":             decodeAs[PlanCmd],
 	"finished":         decodeAs[Finished],
+	"approve":          decodeAs[Approve],
+	"node-key":         decodeAs[NodeKey],
+	"data-key":         decodeAs[DataKey],
+	"seal-key":         decodeAs[SealKey],
+	"reseal":           decodeAs[Reseal],
 	"touch":            decodeAs[Touch],
 }
 
