@@ -24,6 +24,7 @@ type attempt struct {
 
 	proves   Grade     // of the reading that completed the proof
 	last     Reading   // the latest one
+	silent   bool      // the latest reading was not answered
 	sent     bool      // a command went out that may have been carried out
 	commands int       // commands tried
 	answered time.Time // when the first command was answered, however it was
@@ -75,6 +76,7 @@ func (a *attempt) firstContact(ctx context.Context) (Reading, error) {
 		r, err := a.dev.Read(ctx)
 		a.contact = time.Now()
 		if err == nil {
+			r = r.sober()
 			a.last = r
 			a.log.step("first contact", nil)
 			a.log.reading(r)
@@ -97,11 +99,13 @@ func (a *attempt) read(ctx context.Context) (Reading, error) {
 	defer cancel()
 	r, err := a.dev.Read(call)
 	if err == nil {
-		a.contact, a.last = time.Now(), r
+		r = r.sober()
+		a.contact, a.last, a.silent = time.Now(), r, false
 		a.log.reading(r)
 		return r, nil
 	}
 	a.log.step("read", err)
+	a.silent = true
 	if errors.Is(err, ErrPermanent) {
 		return r, err
 	}
@@ -114,9 +118,10 @@ func (a *attempt) read(ctx context.Context) (Reading, error) {
 	return Reading{State: PowerUnknown}, nil
 }
 
-// command sends the command if it is due, and says how long to wait before the next reading.
+// command sends the command if it is due, and says how long to wait before the next reading. A device that does not answer
+// is read until it does: the command before may have been carried out, and one more keeps a slow device from answering.
 func (a *attempt) command(ctx context.Context) (time.Duration, error) {
-	if a.commands < maxCommands && !time.Now().Before(a.next) {
+	if a.commands < maxCommands && !a.silent && !time.Now().Before(a.next) {
 		return 0, a.send(ctx)
 	}
 	if !a.answered.IsZero() && time.Since(a.answered) > a.t.PollFast {

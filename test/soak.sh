@@ -11,6 +11,7 @@ go build -o bin/simulate ./witness/sim/simulate
 for i in $(seq 1 "$rounds"); do
   echo "== soak round $i of $rounds"
   bin/simulate -seed "$((i * 1000003))" -schedules 100000 -steps 1000 -workers 2
+  go test -count=1 -timeout 2h -run TestSchedules -v ./fencing -args -schedules 100000 -first-seed "$((i * 1000003))"
   go test -count=1 ./witness/node ./witness/etcdapi ./fencing/...
   QUORATE_SOAK_ROUNDS=$fault_rounds go test -tags integration -count=1 -timeout 6h -run 'TestLinearizable|TestLeases|TestLocks' -v ./test/etcd
   test/integration.sh all

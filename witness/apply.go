@@ -64,6 +64,10 @@ func (a *applier) dispatch() {
 		a.observe(c)
 	case RequestCmd:
 		a.request(c.Request)
+	case NodeKey, DataKey, SealKey, Reseal:
+		a.secrets(c)
+	case Approve:
+		a.approve(c)
 	case PlanCmd:
 		a.plan(c.Plan)
 	case Finished:

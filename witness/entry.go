@@ -2,7 +2,6 @@ package witness
 
 import (
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"quorate/witness/kv"
@@ -134,6 +133,11 @@ var kinds = map[string]func([]byte) (Command, error){
 	"request":          decodeAs[RequestCmd],
 	"plan":             decodeAs[PlanCmd],
 	"finished":         decodeAs[Finished],
+	"approve":          decodeAs[Approve],
+	"node-key":         decodeAs[NodeKey],
+	"data-key":         decodeAs[DataKey],
+	"seal-key":         decodeAs[SealKey],
+	"reseal":           decodeAs[Reseal],
 	"touch":            decodeAs[Touch],
 }
 
@@ -145,44 +149,6 @@ func decodeAs[C Command](raw []byte) (Command, error) {
 
 // Kind returns the name under which a command stands in the log.
 func Kind(c Command) string { return c.kind() }
-
-type envelope struct {
-	Kind  string          `json:"k"`
-	Stamp *Stamp          `json:"s,omitempty"`
-	Cmd   json.RawMessage `json:"c"`
-}
-
-// EncodeCommand returns the log form of a command: JSON with a fixed order of
-// fields, so that the log can be read without this program.
-func EncodeCommand(c Command, s Stamp) ([]byte, error) {
-	raw, err := json.Marshal(c)
-	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", c.kind(), err)
-	}
-	return json.Marshal(envelope{Kind: c.kind(), Stamp: &s, Cmd: raw})
-}
-
-// DecodeCommand reads what [EncodeCommand] wrote. It returns an error, and
-// never panics, on any other bytes.
-func DecodeCommand(raw []byte) (Command, Stamp, error) {
-	var env envelope
-	if err := json.Unmarshal(raw, &env); err != nil {
-		return nil, Stamp{}, fmt.Errorf("decode log entry: %w", err)
-	}
-	dec, ok := kinds[env.Kind]
-	if !ok {
-		return nil, Stamp{}, fmt.Errorf("decode log entry: unknown kind %q: this witness is older than the one that wrote it; upgrade it", env.Kind)
-	}
-	c, err := dec(env.Cmd)
-	if err != nil {
-		return nil, Stamp{}, fmt.Errorf("decode log entry %s: %w", env.Kind, err)
-	}
-	var s Stamp
-	if env.Stamp != nil {
-		s = *env.Stamp
-	}
-	return c, s, nil
-}
 
 // Result is what applying an entry answers to whoever proposed it. It travels
 // from the leader to a forwarding follower, so it is plain data.

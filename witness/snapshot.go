@@ -33,6 +33,8 @@ type snapshot struct {
 	Born      []leaseBirth   `json:"born,omitempty"`
 	Rests     []LeaseRest    `json:"rests,omitempty"`
 	Retired   []retiredEpoch `json:"retired,omitempty"`
+	NodeKeys  []NodeKey      `json:"node_keys,omitempty"`
+	DataKeys  []DataKey      `json:"data_keys,omitempty"`
 	KV        *kv.Store      `json:"kv"`
 }
 
@@ -58,6 +60,10 @@ func (s *State) Marshal() ([]byte, error) {
 	}
 	for id, index := range s.born.All() {
 		snap.Born = append(snap.Born, leaseBirth{id, index})
+	}
+	snap.DataKeys = s.dataKeys
+	for name, public := range s.nodeKeys.All() {
+		snap.NodeKeys = append(snap.NodeKeys, NodeKey{name, public})
 	}
 	for name, epoch := range s.retired.All() {
 		snap.Retired = append(snap.Retired, retiredEpoch{name, epoch})
@@ -130,7 +136,7 @@ func (s *State) restore(snap *snapshot) error {
 		if r.Key != "" {
 			s.idem = s.idem.Set(r.Key, r.ID)
 		}
-		if r.Status == StatusPending || r.Status == StatusRunning {
+		if r.Open() {
 			s.open = s.open.Set(r.ID, struct{}{})
 		}
 	}
@@ -145,6 +151,10 @@ func (s *State) restore(snap *snapshot) error {
 	}
 	for _, r := range snap.Rests {
 		s.rests = s.rests.Set(r.ID, r)
+	}
+	s.dataKeys = snap.DataKeys
+	for _, k := range snap.NodeKeys {
+		s.nodeKeys = s.nodeKeys.Set(k.Node, k.Public)
 	}
 	for _, r := range snap.Retired {
 		s.retired = s.retired.Set(r.Name, r.Epoch)

@@ -36,6 +36,8 @@ type State struct {
 	hostAddr map[string]string        // address → host; replaced, never changed
 	members  map[string]memberRef     // host → the member on it; replaced, never changed
 	retired  kv.Map[string, uint64]   // epoch of clusters that are declared no more
+	nodeKeys kv.Map[string, string]   // witness → its public key
+	dataKeys []DataKey                // to the secrets of devices, oldest first; replaced, never changed
 	eventSeq uint64
 	digest   uint64
 }

@@ -67,8 +67,8 @@ func sampleCommands(t *testing.T) []witness.Command {
 	for _, c := range cmds {
 		seen[witness.Kind(c)] = true
 	}
-	if len(seen) != 12 {
-		t.Fatalf("the samples have %d kinds of command, there are 12", len(seen))
+	if len(seen) != 17 {
+		t.Fatalf("the samples have %d kinds of command, there are 17", len(seen))
 	}
 	return cmds
 }

@@ -33,6 +33,7 @@ type Config struct {
 	DNS     DNSConfig         `yaml:"dns"`
 	HTTP    ListenConfig      `yaml:"http"`
 	Probe   ProbeConfig       `yaml:"probe"`
+	Fencing FencingConfig     `yaml:"fencing"`
 	Timing  TimingConfig      `yaml:"timing"`
 	Log     LogConfig         `yaml:"log"`
 }
@@ -151,6 +152,11 @@ type ProbeConfig struct {
 	Interval time.Duration `yaml:"interval"` // default 500ms
 	Timeout  time.Duration `yaml:"timeout"`  // default 1s
 	Fall     int           `yaml:"fall"`     // default 3
+}
+
+// FencingConfig is how this witness looks after the fence devices.
+type FencingConfig struct {
+	Check time.Duration `yaml:"check"` // how often the devices of a host are checked; default 5m
 }
 
 // TimingConfig holds the Raft timeouts.

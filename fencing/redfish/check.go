@@ -30,7 +30,7 @@ func (d *Device) Check(ctx context.Context) (fencing.Readiness, error) {
 		return ready, nil
 	}
 	fault(d.verify(d.last))
-	_, err = d.action(gofishsystem.ForceOffResetType)
+	_, _, err = d.action(gofishsystem.ForceOffResetType)
 	fault(err)
 
 	warn := func(format string, args ...any) {

@@ -61,9 +61,17 @@ type Options struct {
 	Zone    func(zone string) (string, error)
 	Metrics http.Handler    // served at /metrics
 	Drivers map[string]bool // fence drivers that a configuration may name; nil accepts any
+	// CheckDevice returns every fault in the settings of a device; nil looks at
+	// none.
+	CheckDevice func(witness.Device) error
 	// Membership changes the set of witnesses; nil refuses to.
 	Membership Membership
-	Log        *slog.Logger // default: discard
+	// Secrets seals what must not be in the log in clear; nil leaves it as it is.
+	Secrets Secrets
+	// FenceTest asks the fence devices of a host whether they could power it off
+	// now, from this witness; nil refuses to.
+	FenceTest func(ctx context.Context, host string) (FenceTest, error)
+	Log       *slog.Logger // default: discard
 }
 
 // Limits of the API.
@@ -108,7 +116,9 @@ func New(opts Options) *API {
 	a.routeClusters(h)
 	a.routeRoles(h)
 	a.routeConfig(h)
+	a.routeSecrets(h)
 	a.routeFences(h)
+	a.routeFenceOrders(h)
 	a.routeRequests(h)
 	a.routeEvents(h)
 	a.routeZones(h)

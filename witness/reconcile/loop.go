@@ -133,7 +133,11 @@ func (l *Loop) start(ctx context.Context) {
 
 // execute does an action if this witness may, and says whether it could.
 func (l *Loop) execute(ctx context.Context, a *witness.Action) bool {
-	actx, cancel := context.WithTimeout(ctx, actionMax)
+	limit := actionMax
+	if a.Limit > 0 {
+		limit = min(limit, a.Limit)
+	}
+	actx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := l.entitled(actx, a); err != nil {
 		l.Log.Warn("action not started", "action", a.ID, "kind", a.Kind, "host", a.Host, "err", err)

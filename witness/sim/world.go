@@ -67,7 +67,7 @@ func (w *world) declare() witness.Config {
 			name: fmt.Sprintf("c%d", i+1), fast: pick(w, witness.FastOff, witness.FastObserve, witness.FastOn, witness.FastOn),
 			unproven: pick(w, witness.UnprovenHold, witness.UnprovenHold, witness.UnprovenReleaseAfter), guarded: !w.chance(12),
 		}
-		spec := witness.ClusterSpec{Name: c.name, Kind: witness.KindPatroni, Fast: c.fast, OnUnproven: c.unproven, ReleaseAfter: witness.Duration(releaseAfter)}
+		spec := witness.ClusterSpec{Name: c.name, Kind: witness.KindPatroni, Fast: c.fast, OnUnproven: c.unproven, ReleaseAfter: witness.Duration(releaseAfter), FenceLimit: 1000}
 		if !c.guarded || w.opt.Break.NoGuard {
 			c.fast, spec.Fast, spec.Fencing = witness.FastOff, witness.FastOff, witness.FencingNone
 		}
