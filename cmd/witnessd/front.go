@@ -44,7 +44,11 @@ func listen(cfg Config, b *backend, fencer *reconcile.Fencer, secrets httpapi.Se
 			log.Warn("the etcd API asks for passwords but has no TLS: whoever sees the network can read them", "addr", f.etcdAddr)
 		}
 	}
-	source := &dnsSource{node: b, log: log}
+	keys, err := cfg.DNS.signingKeys()
+	if err != nil {
+		return nil, f.closeAfter(err)
+	}
+	source := &dnsSource{node: b, log: log, keys: keys}
 	if cfg.DNS.Listen != "" {
 		secure, err := cfg.DNS.TLS.load()
 		if err != nil {

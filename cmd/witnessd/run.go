@@ -102,6 +102,8 @@ func Run(ctx context.Context, opts Options) error {
 	}}
 	g.Go(func() error { return reporter.Run(gctx) })
 	g.Go(func() error { return (&compactor{node: b, log: log}).Run(gctx) })
+	signer := &resigner{node: b, log: log, signs: len(opts.Config.DNS.Keys) > 0}
+	g.Go(func() error { return signer.Run(gctx) })
 	log.Info("witness runs", "version", version, "etcd", front.etcdAddr, "http", front.httpAddr, "dns", front.dnsAddr)
 
 	frontDone := make(chan error, 1)
