@@ -26,6 +26,7 @@ type DeviceCheck struct {
 	Device   string // as declared
 	Level    int
 	Ready    bool
+	Passive  bool // switches nothing by itself: a person, or a watchdog in the machine
 	State    fencing.PowerState
 	Raw      string
 	Faults   []string // each keeps it from being ready
@@ -41,12 +42,23 @@ func (f *Fencer) Check(ctx context.Context, s *witness.State, name string) (Host
 		return HostCheck{}, &witness.Error{Code: witness.CodeNotFound, Msg: fmt.Sprintf("there is no host %q; `witnessctl fence status` lists them", name)}
 	}
 	began := time.Now()
-	res := fencing.Check(ctx, f.host(s.Config, spec), f.Timing)
+	levels := f.host(s.Config, spec)
+	var passive []bool
+	for _, level := range levels.Levels {
+		for _, dev := range level {
+			_, is := dev.(fencing.Passive)
+			passive = append(passive, is)
+		}
+	}
+	res := fencing.Check(ctx, levels, f.Timing)
 	out := HostCheck{Host: name, State: res.State, Devices: make([]DeviceCheck, len(res.Devices))}
 	steps := stepsOf(spec)
 	for i := range res.Devices {
 		out.Devices[i] = judged(steps[i], &res.Devices[i])
 		out.Devices[i].Took = time.Since(began)
+		if passive[i] {
+			out.Devices[i].Passive, out.Devices[i].Ready = true, false
+		}
 	}
 	return out, nil
 }
@@ -202,6 +214,11 @@ func (c *Checker) edges(res *HostCheck) (items []witness.Observation, again bool
 	for i := range res.Devices {
 		d := &res.Devices[i]
 		key := res.Host + "\x00" + d.Device
+		detail := strings.Join(d.Faults, "; ")
+		if d.Passive {
+			detail = witness.PathPassive
+			c.failed[key] = true // it is not expected to become ready: no second look
+		}
 		before, reported := known[d.Device]
 		twice := c.failed[key]
 		c.failed[key] = !d.Ready
@@ -211,7 +228,7 @@ func (c *Checker) edges(res *HostCheck) (items []witness.Observation, again bool
 			again = true
 		default:
 			items = append(items, witness.Observation{
-				Host: res.Host, Kind: witness.SignalFence, Device: d.Device, Down: !d.Ready, Detail: strings.Join(d.Faults, "; "),
+				Host: res.Host, Kind: witness.SignalFence, Device: d.Device, Down: !d.Ready, Detail: detail,
 			})
 		}
 	}

@@ -223,3 +223,50 @@ func TestTheWitnessThatCanDoesIt(t *testing.T) {
 		}
 	})
 }
+
+// person is a device that switches nothing by itself.
+type person struct{ handle }
+
+func (person) Passive() {}
+
+// A last level that waits for a person is no fault, and no path of a witness.
+func TestAPersonIsNoPath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.patroni(t, witness.FastOff)
+		cfg := *c.state.Config
+		cfg.Devices = append(cfg.Devices, witness.Device{Name: "door", Driver: "person"})
+		cfg.Hosts = append([]witness.Host(nil), cfg.Hosts...)
+		cfg.Hosts[0].Fence = append(cfg.Hosts[0].Fence, witness.FenceStep{Level: 2, Device: "door"})
+		c.must(t, witness.Configure{Config: cfg})
+		b := &bmc{state: fencing.PowerOn}
+		f := fencer(b)
+		f.Drivers["person"] = func(map[string]string) (fencing.Device, error) {
+			return person{handle{&bmc{state: fencing.PowerUnknown}}}, nil
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		n := &node{cluster: c, name: "w1"}
+		checker := &Checker{Node: n, Fencer: f, Log: slog.New(slog.DiscardHandler)}
+		done := make(chan error, 1)
+		go func() { done <- checker.Run(ctx) }()
+		time.Sleep(20 * time.Minute)
+		if ready, level := n.State().Readiness("h1", "w1"); ready != witness.ReadyYes || level != 1 {
+			t.Errorf("%s, level %d", ready, level)
+		}
+		for _, ev := range n.State().Events(0) {
+			if ev.Rule == "fence.path" {
+				t.Errorf("an event about it: %+v", ev)
+			}
+		}
+		b.set(func(b *bmc) { b.fault = "no route to host" })
+		time.Sleep(20 * time.Minute)
+		if !n.State().NobodyCan("h1") {
+			t.Error("a host that only a person can power off counts as fenceable")
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
