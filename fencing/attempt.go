@@ -133,6 +133,9 @@ func (a *attempt) command(ctx context.Context) (time.Duration, error) {
 // send gives the command. Whatever the answer is, the state that is read afterwards decides: BMCs answer with an error
 // when the machine is off already, and with success when they do nothing.
 func (a *attempt) send(ctx context.Context) error {
+	if overdue(ctx) {
+		return a.gaveUp(errPaused)
+	}
 	call, cancel := context.WithTimeout(ctx, a.t.Call)
 	defer cancel()
 	order := a.dev.Off
@@ -174,6 +177,16 @@ func withCause(ctx context.Context, err error) error {
 		return fmt.Errorf("%w (%w)", cause, err)
 	}
 	return err
+}
+
+// errPaused is the end of an operation that was stopped longer than it had time.
+var errPaused = errors.New("this process was stopped for longer than the operation may last: somebody else has taken over by now")
+
+// overdue says whether the time of an operation is over, although nothing has ended it yet. A process that was stopped
+// wakes up with all of its timers due at once; a command that it sent then could come after a later one of its successor.
+func overdue(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && !time.Now().Before(deadline)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
