@@ -30,6 +30,7 @@ type attempt struct {
 	answered time.Time // when the first command was answered, however it was
 	next     time.Time // not before this is the command repeated
 	contact  time.Time // the latest answer of any kind
+	asked    time.Time // when the latest reading was asked for
 }
 
 // run returns nil once the state is proven. Its error says why it is not.
@@ -58,7 +59,7 @@ func (a *attempt) run(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := sleep(ctx, wait); err != nil {
+		if err := sleep(ctx, a.pause(wait)); err != nil {
 			return a.gaveUp(err)
 		}
 		if r, err = a.read(ctx); err != nil {
@@ -73,6 +74,7 @@ func (a *attempt) firstContact(ctx context.Context) (Reading, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, a.t.Contact, silent)
 	defer cancel()
 	for try := 1; ; try++ {
+		a.asked = time.Now()
 		r, err := a.dev.Read(ctx)
 		a.contact = time.Now()
 		if err == nil {
@@ -97,6 +99,7 @@ func (a *attempt) read(ctx context.Context) (Reading, error) {
 	budget := min(a.t.Call, a.t.Contact-time.Since(a.contact))
 	call, cancel := context.WithTimeout(ctx, max(budget, a.t.Poll))
 	defer cancel()
+	a.asked = time.Now()
 	r, err := a.dev.Read(call)
 	if err == nil {
 		r = r.sober()
@@ -116,6 +119,15 @@ func (a *attempt) read(ctx context.Context) (Reading, error) {
 		return r, fmt.Errorf("vanished: no answer for %v (%w)", a.t.Contact, err)
 	}
 	return Reading{State: PowerUnknown}, nil
+}
+
+// pause is what is left of an interval between readings, which counts from one question to the next: what the answer took
+// is part of it. Half of it is left to the device in any case.
+func (a *attempt) pause(interval time.Duration) time.Duration {
+	if interval <= a.t.Confirm {
+		return interval
+	}
+	return max(interval/2, interval-time.Since(a.asked))
 }
 
 // command sends the command if it is due, and says how long to wait before the next reading. A device that does not answer
