@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -102,7 +103,8 @@ type Checker struct {
 	Log    *slog.Logger
 
 	mu     sync.Mutex
-	failed map[string]bool // host and device → the last check failed
+	failed map[string]bool     // host and device → the last check failed
+	warned map[string][]string // host → warnings of the latest check
 	due    map[string]time.Time
 	busy   map[string]bool
 	wg     sync.WaitGroup
@@ -189,6 +191,7 @@ func (c *Checker) check(ctx context.Context, host string) {
 	cancel()
 	next := c.Timing.Interval*4/5 + rand.N(max(c.Timing.Interval*2/5, 1))
 	if err == nil && ctx.Err() == nil {
+		c.remember(&res)
 		items, again := c.edges(&res)
 		if again || !c.report(ctx, items) {
 			next = c.Timing.Again
@@ -198,6 +201,38 @@ func (c *Checker) check(ctx context.Context, host string) {
 	defer c.mu.Unlock()
 	delete(c.busy, host)
 	c.due[host] = time.Now().Add(next)
+}
+
+// remember keeps the warnings of a check, and logs those that are new: they are
+// this witness's own view, and no matter for the log of all.
+func (c *Checker) remember(res *HostCheck) {
+	var now []string
+	for i := range res.Devices {
+		for _, text := range res.Devices[i].Warnings {
+			now = append(now, res.Devices[i].Device+": "+text)
+		}
+	}
+	c.mu.Lock()
+	before := c.warned[res.Host]
+	if c.warned == nil {
+		c.warned = map[string][]string{}
+	}
+	c.warned[res.Host] = now
+	c.mu.Unlock()
+	for _, text := range now {
+		if !slices.Contains(before, text) {
+			c.Log.Warn("a fence device deserves attention", "host", res.Host, "warning", text)
+		}
+	}
+}
+
+// Warnings returns what deserves attention of a host's devices, as this witness
+// last saw them: a certificate that expires, a clock that is wrong, a password
+// that anybody on the path can read.
+func (c *Checker) Warnings(host string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.warned[host]
 }
 
 // edges compares a check with what the state says this witness knows. again

@@ -16,12 +16,14 @@ import (
 
 // bmc is a device whose answers a test sets.
 type bmc struct {
-	mu     sync.Mutex
-	state  fencing.PowerState
-	fault  string
-	hangs  bool
-	checks int
-	orders []string
+	mu    sync.Mutex
+	state fencing.PowerState
+	fault string
+
+	warning string
+	hangs   bool
+	checks  int
+	orders  []string
 }
 
 func (b *bmc) set(edit func(*bmc)) {
@@ -82,9 +84,13 @@ func (b *bmc) open(map[string]string) fencing.Device { return handle{b} }
 func (h handle) Check(ctx context.Context) (fencing.Readiness, error) {
 	h.mu.Lock()
 	h.checks++
+	warning := h.warning
 	h.mu.Unlock()
 	r, err := h.Read(ctx)
 	out := fencing.Readiness{Reading: r}
+	if warning != "" {
+		out.Warnings = []string{warning}
+	}
 	if err != nil {
 		out.Faults = []string{err.Error()}
 	}
@@ -263,6 +269,37 @@ func TestAPersonIsNoPath(t *testing.T) {
 		time.Sleep(20 * time.Minute)
 		if !n.State().NobodyCan("h1") {
 			t.Error("a host that only a person can power off counts as fenceable")
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What deserves attention is kept for whoever asks this witness, and is no
+// entry of the log.
+func TestWarningsStayHere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.patroni(t, witness.FastOff)
+		b := &bmc{state: fencing.PowerOn, warning: "its certificate expires in 9 days"}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		checker := &Checker{Node: &node{cluster: c, name: "w1"}, Fencer: fencer(b), Log: slog.New(slog.DiscardHandler)}
+		if got := checker.Warnings("h1"); len(got) != 0 {
+			t.Errorf("before it has looked: %v", got)
+		}
+		done := make(chan error, 1)
+		go func() { done <- checker.Run(ctx) }()
+		time.Sleep(10 * time.Minute)
+		if got := checker.Warnings("h1"); len(got) != 1 || got[0] != "bmc: its certificate expires in 9 days" {
+			t.Errorf("got %v", got)
+		}
+		b.set(func(b *bmc) { b.warning = "" })
+		time.Sleep(10 * time.Minute)
+		if got := checker.Warnings("h1"); len(got) != 0 {
+			t.Errorf("after it is mended: %v", got)
 		}
 		cancel()
 		if err := <-done; err != nil {
