@@ -10,7 +10,7 @@ FUZZTIME   ?= 10s
 VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS    := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build test race lint check sim fuzz bench soak demo run integration image clean
+.PHONY: help build test race lint check sim fuzz bench bench-dns soak demo run integration image clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ integration: build ## real peers in network namespaces; RUN=patroni|etcd|pacemak
 
 bench: build ## us and the peer in one run; results in out/bench.jsonl (root)
 	test/bench.sh
+
+bench-dns: ## our DNS server beside NSD, Knot and gdnsd on one core (root)
+	test/bench-dns.sh
 
 soak: build ## the long campaigns (root)
 	test/soak.sh

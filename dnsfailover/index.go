@@ -3,6 +3,7 @@ package dnsfailover
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 type index struct {
 	view  *View
 	zones map[string]*zoneIndex // by canonical apex name
+	names map[string]*node      // all of them, by canonical name
 }
 
 type zoneIndex struct {
@@ -25,24 +27,35 @@ type zoneIndex struct {
 	// maxStale is the shortest MaxStale of the managed sets, 0 without any: after
 	// it this node cannot know which names exist.
 	maxStale time.Duration
+	negative []byte // negSOA on the wire, without its owner
+	signed   bool
+	owners   []string // of NSEC records, in canonical order
+	negSigs  []dns.RR // of negSOA
+	hash     uint64   // of the apex, for the rate limit
 }
 
 // node is one existing name: an empty non-terminal has no sets.
 type node struct {
-	sets []*set // ascending by type
+	name     string
+	zone     *zoneIndex
+	alias    bool // it has a CNAME
+	wildcard bool // there is a name * below it
+	ready    prebuiltSets
+	sets     []*set // ascending by type
 	// strict is the managed set with the shortest MaxStale, nil without any.
 	strict *set
 }
 
 type set struct {
-	typ       uint16
-	rrs       []dns.RR
-	fallback  []dns.RR
-	managed   bool
-	cluster   string
-	whenEmpty Policy
-	maxStale  time.Duration
-	whenStale Policy
+	typ                uint16
+	rrs                []dns.RR
+	fallback           []dns.RR
+	sigs, fallbackSigs []dns.RR
+	managed            bool
+	cluster            string
+	whenEmpty          Policy
+	maxStale           time.Duration
+	whenStale          Policy
 	// broken: a value did not parse. The set is answered with SERVFAIL, because
 	// what remains of it might be misleading.
 	broken bool
@@ -59,11 +72,13 @@ func (n *node) find(typ uint16) *set {
 
 // compile makes the index of v. It always returns an index that can be served;
 // the error, if any, joins the faults that it found and what became of them.
-func compile(v *View) (*index, error) {
+//
+// cache holds signatures that were made before; it may be nil.
+func compile(v *View, cache *signatureCache) (*index, error) {
 	ix := &index{view: v, zones: make(map[string]*zoneIndex, len(v.Zones))}
 	var faults []error
 	for i := range v.Zones {
-		z, err := compileZone(&v.Zones[i])
+		z, err := compileZone(&v.Zones[i], cache)
 		if err != nil {
 			faults = append(faults, err)
 		}
@@ -76,10 +91,30 @@ func compile(v *View) (*index, error) {
 		}
 		ix.zones[z.apex] = z
 	}
+	ix.gather()
 	return ix, errors.Join(faults...)
 }
 
-func compileZone(spec *Zone) (*zoneIndex, error) {
+// gather makes one table of the names of all zones. A name at or below the apex of
+// a longer zone belongs to that one.
+func (ix *index) gather() {
+	size := 0
+	for _, z := range ix.zones {
+		size += len(z.nodes)
+	}
+	ix.names = make(map[string]*node, size)
+	for _, z := range ix.zones {
+		for name, n := range z.nodes {
+			if ix.zoneOf(name) != z {
+				continue
+			}
+			n.name, n.zone, n.alias, n.wildcard = name, z, n.find(dns.TypeCNAME) != nil, z.nodes["*."+name] != nil
+			ix.names[name] = n
+		}
+	}
+}
+
+func compileZone(spec *Zone, cache *signatureCache) (*zoneIndex, error) {
 	apex := fqdn(spec.Name)
 	if err := checkName(apex, false); err != nil {
 		return nil, fmt.Errorf("zone %q is not served: %w", spec.Name, err)
@@ -97,9 +132,20 @@ func compileZone(spec *Zone) (*zoneIndex, error) {
 	}
 	z.negSOA = dns.Copy(soa.rrs[0])
 	z.negSOA.Header().Ttl = min(spec.TTL, spec.NegativeTTL)
+	z.negative = packNegative(z.negSOA)
+	z.hash = maphash.String(limitSeed, apex)
 	for i := range spec.Records {
 		if err := z.add(&spec.Records[i]); err != nil {
 			faults = append(faults, err)
+		}
+	}
+	signer, err := newZoneSigner(spec, cache)
+	if err != nil {
+		return nil, fmt.Errorf("zone %s is not served, as resolvers would take unsigned answers for forged: %w", apex, err)
+	}
+	if signer != nil {
+		if err := z.signZone(signer, spec.NSTTL, z.negSOA.Header().Ttl); err != nil {
+			return nil, err
 		}
 	}
 	return z, errors.Join(faults...)

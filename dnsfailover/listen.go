@@ -9,7 +9,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/miekg/dns"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 )
@@ -17,24 +16,61 @@ import (
 // socketPair is one address over both transports.
 type socketPair struct {
 	addr netip.AddrPort
-	udp  *net.UDPConn
+	udp  []*net.UDPConn // one for each reader
 	tcp  *net.TCPListener
 }
 
 func (p socketPair) close() {
-	p.udp.Close()
-	p.tcp.Close()
+	for _, c := range p.udp {
+		c.Close()
+	}
+	if p.tcp != nil {
+		p.tcp.Close()
+	}
 }
 
-// listen binds addr for UDP and TCP. With port 0 both get the same free port.
-func listen(addr string) (socketPair, error) {
+// listenAll opens all sockets, or none.
+func (s *Server) listenAll() (pairs []socketPair, secure []*net.TCPListener, err error) {
+	for _, a := range s.cfg.Addrs {
+		pair, err := listen(a, s.readers())
+		if err != nil {
+			closeAll(pairs, nil)
+			return nil, nil, err
+		}
+		pairs = append(pairs, pair)
+		s.addrs = append(s.addrs, pair.addr)
+	}
+	for _, a := range s.cfg.TLSAddrs {
+		l, err := listenTLS(a)
+		if err != nil {
+			closeAll(pairs, secure)
+			return nil, nil, err
+		}
+		secure = append(secure, l)
+		s.tlsAddrs = append(s.tlsAddrs, l.Addr().(*net.TCPAddr).AddrPort())
+	}
+	return pairs, secure, nil
+}
+
+func closeAll(pairs []socketPair, secure []*net.TCPListener) {
+	for _, p := range pairs {
+		p.close()
+	}
+	for _, l := range secure {
+		l.Close()
+	}
+}
+
+// listen binds addr for TCP, and for UDP with a socket for each of readers. With
+// port 0 both get the same free port.
+func listen(addr string, readers int) (socketPair, error) {
 	want, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return socketPair{}, fmt.Errorf("DNS address %q: %w", addr, err)
 	}
 	const tries = 20 // a port that is free for UDP may be taken for TCP
 	for try := 1; ; try++ {
-		p, err := listenOnce(want)
+		p, err := listenOnce(want, readers)
 		if err == nil {
 			return p, nil
 		}
@@ -44,24 +80,44 @@ func listen(addr string) (socketPair, error) {
 	}
 }
 
-func listenOnce(want netip.AddrPort) (socketPair, error) {
-	udp, err := net.ListenUDP(network("udp", want), net.UDPAddrFromAddrPort(want))
+func listenOnce(want netip.AddrPort, readers int) (p socketPair, err error) {
+	defer func() {
+		if err != nil {
+			p.close()
+			p = socketPair{}
+		}
+	}()
+	// TCP first: its socket is not shared, so an address that is taken is noticed.
+	p.tcp, err = net.ListenTCP(network("tcp", want), net.TCPAddrFromAddrPort(want))
 	if err != nil {
-		return socketPair{}, err
+		return p, err
 	}
-	if want.Addr().IsUnspecified() {
-		if err := reportDestination(udp); err != nil {
-			udp.Close()
-			return socketPair{}, err
+	p.addr = netip.AddrPortFrom(want.Addr(), p.tcp.Addr().(*net.TCPAddr).AddrPort().Port())
+	for range max(readers, 1) {
+		udp, err := listenUDP(p.addr, readers > 1)
+		if err != nil {
+			return p, err
+		}
+		p.udp = append(p.udp, udp)
+		if want.Addr().IsUnspecified() {
+			if err := reportDestination(udp); err != nil {
+				return p, err
+			}
 		}
 	}
-	got := udp.LocalAddr().(*net.UDPAddr).AddrPort()
-	tcp, err := net.ListenTCP(network("tcp", want), net.TCPAddrFromAddrPort(got))
+	return p, nil
+}
+
+func listenTLS(addr string) (*net.TCPListener, error) {
+	want, err := netip.ParseAddrPort(addr)
 	if err != nil {
-		udp.Close()
-		return socketPair{}, err
+		return nil, fmt.Errorf("DNS over TLS address %q: %w", addr, err)
 	}
-	return socketPair{addr: got, udp: udp, tcp: tcp}, nil
+	l, err := net.ListenTCP(network("tcp", want), net.TCPAddrFromAddrPort(want))
+	if err != nil {
+		return nil, fmt.Errorf("DNS over TLS cannot listen on %s: %w%s", addr, err, listenHint(err))
+	}
+	return l, nil
 }
 
 // network keeps 0.0.0.0 to IPv4; [::] stays dual stack.
@@ -94,28 +150,6 @@ func listenHint(err error) string {
 		return "; no interface has this address: correct it, or wait for the network"
 	}
 	return ""
-}
-
-// serveUDP answers datagrams until ctx ends.
-func (s *Server) serveUDP(ctx context.Context, c *net.UDPConn) error {
-	buf := make([]byte, dns.MaxMsgSize)
-	for {
-		n, session, err := dns.ReadFromSessionUDP(c, buf)
-		if err != nil {
-			if !s.retry(ctx, "read", err) {
-				return nil
-			}
-			continue
-		}
-		reply := s.answer(buf[:n], transportUDP, session.RemoteAddr())
-		if reply == nil {
-			continue
-		}
-		if _, err := dns.WriteToSessionUDP(c, reply, session); err != nil && ctx.Err() == nil {
-			// The client is gone or its address is forged: nobody to tell.
-			s.metrics.dropped.WithLabelValues("send", string(transportUDP)).Inc()
-		}
-	}
 }
 
 // retry reports whether to go on after a socket error: always, slowly, until ctx

@@ -10,13 +10,16 @@ import (
 type metrics struct {
 	queries  *prometheus.CounterVec
 	dropped  *prometheus.CounterVec
+	limited  *prometheus.CounterVec
+	notifies *prometheus.CounterVec
+	fast     prometheus.Counter
 	refused  prometheus.Counter
 	faults   prometheus.Gauge
 	index    prometheus.Gauge
 	tcpConns prometheus.Gauge
 }
 
-func newMetrics(reg prometheus.Registerer, viewAge, contactAge func() time.Duration) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, viewAge, contactAge func() time.Duration) (*metrics, *tallies, error) {
 	opts := func(name, help string) prometheus.Opts {
 		return prometheus.Opts{Namespace: "quorate", Subsystem: "dns", Name: name, Help: help}
 	}
@@ -28,6 +31,12 @@ func newMetrics(reg prometheus.Registerer, viewAge, contactAge func() time.Durat
 			"Queries answered, by type, response code and transport.")), []string{"type", "rcode", "transport"}),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts(opts("dropped_total",
 			"Packets not answered, by reason and transport.")), []string{"reason", "transport"}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts(opts("rate_limited_total",
+			"Replies over UDP that the rate limit dropped, or truncated so that the client asks over TCP.")), []string{"how"}),
+		notifies: prometheus.NewCounterVec(prometheus.CounterOpts(opts("notifies_total",
+			"NOTIFY messages to secondaries, by how they ended.")), []string{"outcome"}),
+		fast: prometheus.NewCounter(prometheus.CounterOpts(opts("fast_queries_total",
+			"Queries answered with ready-made bytes; the others took the slow path."))),
 		refused: prometheus.NewCounter(prometheus.CounterOpts(opts("tcp_refused_total",
 			"TCP connections closed at once because too many were open."))),
 		faults: gauge("view_faulty", "1 if the view being served has faults (the log says which), else 0."),
@@ -43,12 +52,13 @@ func newMetrics(reg prometheus.Registerer, viewAge, contactAge func() time.Durat
 			"Seconds since this node had confirmed contact with a quorum.")),
 			func() float64 { return contactAge().Seconds() }),
 	}
-	for _, c := range append(ages, m.queries, m.dropped, m.refused, m.faults, m.index, m.tcpConns) {
+	t := &tallies{m: m} // stands for m.queries and m.limited, and comes before m.fast
+	for _, c := range append(ages, t, m.fast, m.notifies, m.dropped, m.refused, m.faults, m.index, m.tcpConns) {
 		if err := reg.Register(c); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return m, nil
+	return m, t, nil
 }
 
 func (m *metrics) count(r result, via transport) {

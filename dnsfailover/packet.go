@@ -2,6 +2,8 @@ package dnsfailover
 
 import (
 	"encoding/binary"
+	"encoding/hex"
+	"net/netip"
 	"time"
 
 	"github.com/miekg/dns"
@@ -27,6 +29,7 @@ type transport string
 const (
 	transportUDP transport = "udp"
 	transportTCP transport = "tcp"
+	transportTLS transport = "tls" // RFC 7858
 )
 
 // result says how a packet was treated, for the metrics.
@@ -34,12 +37,18 @@ type result struct {
 	qtype   string // mnemonic, "none" without a readable question
 	rcode   int
 	dropped string // the reason why there is no reply, or ""
+	proven  bool   // the client has shown a valid cookie
 }
 
 // responder turns query packets into reply packets. It holds no state besides
 // what it says about itself.
 type responder struct {
 	id, version string
+	cookies     *cookies   // nil: COOKIE options are ignored
+	client      netip.Addr // who asks
+	now         uint32     // Unix seconds
+	reserve     int        // bytes of a reply that its signature needs
+	transfers   bool       // the client may take zones
 }
 
 // respond returns the reply to one packet, nil for one that must not be answered.
@@ -68,13 +77,18 @@ func (r responder) respond(ix *index, age time.Duration, query []byte, via trans
 	}
 	limit := dns.MinMsgSize
 	var ours *dns.OPT
+	var proven bool
 	if opt != nil {
 		limit = min(max(int(opt.UDPSize()), dns.MinMsgSize), ednsSize)
 		ours = &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
 		ours.SetUDPSize(ednsSize)
 		ours.SetDo(opt.Do()) // other flags are not echoed: RFC 6891 section 6.1.4
+		var ok bool
+		if proven, ok = r.options(opt, ours); !ok {
+			return headerOnly(query, dns.RcodeFormatError, bits&bitRD)
+		}
 	}
-	if via == transportTCP {
+	if via != transportUDP {
 		limit = dns.MaxMsgSize
 	}
 	if opt != nil && opt.Version() != 0 {
@@ -82,7 +96,9 @@ func (r responder) respond(ix *index, age time.Duration, query []byte, via trans
 	} else {
 		r.fill(reply, ours, ix, age)
 	}
-	return seal(reply, ours, limit)
+	out, res := seal(reply, ours, limit-r.reserve)
+	res.proven = proven
+	return out, res
 }
 
 // complete reports whether query is one question (RFC 9619) and holds as a whole
@@ -136,13 +152,42 @@ func theOPT(req *dns.Msg) (opt *dns.OPT, ok bool) {
 	return opt, true
 }
 
+// options answers the options of a query; those that it does not know are ignored.
+// ok is false for a cookie that is a format error, RFC 7873 section 5.2.2; proven
+// says that the client has shown a valid one.
+func (r responder) options(opt, ours *dns.OPT) (proven, ok bool) {
+	if o, ok := optionOf(opt, dns.EDNS0COOKIE); ok && r.cookies != nil {
+		data, err := hex.DecodeString(o.(*dns.EDNS0_COOKIE).Cookie)
+		if err != nil || !goodCookie(data) {
+			return false, false
+		}
+		proven = r.cookies.valid(data, r.client, r.now)
+		var full [clientCookie + serverCookie]byte
+		r.cookies.fill(full[:], data, r.client, r.now)
+		ours.Option = append(ours.Option, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: hex.EncodeToString(full[:])})
+	}
+	if _, ok := optionOf(opt, dns.EDNS0NSID); ok && r.id != "" {
+		ours.Option = append(ours.Option, &dns.EDNS0_NSID{Code: dns.EDNS0NSID, Nsid: hex.EncodeToString([]byte(r.id))})
+	}
+	if o, ok := optionOf(opt, dns.EDNS0SUBNET); ok {
+		// The answer is the same for all networks: RFC 7871 section 7.2.1.
+		subnet := *o.(*dns.EDNS0_SUBNET)
+		subnet.SourceScope = 0
+		ours.Option = append(ours.Option, &subnet)
+	}
+	return proven, true
+}
+
 // fill puts the answer to reply's question into reply.
 func (r responder) fill(reply *dns.Msg, ours *dns.OPT, ix *index, age time.Duration) {
 	q := reply.Question[0]
 	var a answer
 	switch q.Qclass {
 	case dns.ClassINET:
-		a = resolve(ix, age, q)
+		if r.transfers && q.Qtype == dns.TypeIXFR {
+			q.Qtype = dns.TypeSOA // the serial, and the client comes by TCP: RFC 1995 section 2
+		}
+		a = resolve(ix, age, q, ours != nil && ours.Do())
 	case dns.ClassCHAOS:
 		a = r.chaos(q)
 	default:

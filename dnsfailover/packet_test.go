@@ -3,6 +3,7 @@ package dnsfailover
 import (
 	"bytes"
 	"encoding/binary"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -298,7 +299,7 @@ func FuzzPacket(f *testing.F) {
 		for _, age := range []time.Duration{0, time.Hour} {
 			source.SetContact(age)
 			for _, via := range []transport{transportUDP, transportTCP} {
-				reply := server.handle(packet, via)
+				reply, _ := server.handle(packet, via, netip.Addr{}, clock{})
 				checkReply(t, query, reply, via)
 			}
 		}

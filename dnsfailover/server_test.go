@@ -63,8 +63,16 @@ func benchSource(t testing.TB) *StaticSource {
 }
 
 func TestServerAnswersOverBothTransports(t *testing.T) {
-	source := benchSource(t)
-	addrs := start(t, Config{Source: source, Addrs: []string{"127.0.0.1:0", "[::1]:0"}})
+	for _, portable := range []bool{false, true} {
+		t.Run(fmt.Sprintf("portable=%v", portable), func(t *testing.T) {
+			source := benchSource(t)
+			addrs := start(t, Config{Source: source, Portable: portable, Addrs: []string{"127.0.0.1:0", "[::1]:0"}})
+			answersOverBothTransports(t, source, addrs)
+		})
+	}
+}
+
+func answersOverBothTransports(t *testing.T, source *StaticSource, addrs []netip.AddrPort) {
 	for _, network := range []string{"udp", "tcp"} {
 		for _, addr := range addrs {
 			client := &dns.Client{Net: network, Timeout: patience}
@@ -100,7 +108,13 @@ func TestTruncatedThenTCP(t *testing.T) {
 // TestReplyComesFromTheAddressAsked asks a server on the wildcard address by an
 // address that is not the one that the kernel would reply from.
 func TestReplyComesFromTheAddressAsked(t *testing.T) {
-	addr := start(t, Config{Source: benchSource(t), Addrs: []string{"0.0.0.0:0"}})[0]
+	for _, portable := range []bool{false, true} {
+		repliesFromTheAddressAsked(t, start(t, Config{Source: benchSource(t), Portable: portable, Addrs: []string{"0.0.0.0:0"}})[0])
+		repliesFromTheAddressAsked(t, start(t, Config{Source: benchSource(t), Portable: portable, Addrs: []string{"[::]:0"}})[0])
+	}
+}
+
+func repliesFromTheAddressAsked(t *testing.T, addr netip.AddrPort) {
 	for _, host := range []string{"127.0.0.1", "127.0.0.2"} {
 		dialer := &net.Dialer{LocalAddr: &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}, Timeout: patience}
 		client := &dns.Client{Net: "udp", Dialer: dialer, Timeout: patience}

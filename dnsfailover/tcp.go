@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -16,8 +17,9 @@ const (
 	tcpWriteBuffer  = 8192
 )
 
-// serveTCP accepts connections until ctx ends and then waits for them.
-func (s *Server) serveTCP(ctx context.Context, l *net.TCPListener) error {
+// serveTCP accepts connections until ctx ends and then waits for them. Over TLS the
+// handshake is part of reading the first query, and shares its deadline.
+func (s *Server) serveTCP(ctx context.Context, l net.Listener, via transport) error {
 	var conns sync.WaitGroup
 	defer conns.Wait()
 	for {
@@ -39,17 +41,18 @@ func (s *Server) serveTCP(ctx context.Context, l *net.TCPListener) error {
 			defer func() { <-s.tcpSlots }()
 			s.metrics.tcpConns.Inc()
 			defer s.metrics.tcpConns.Dec()
-			s.serveConn(ctx, conn)
+			s.serveConn(ctx, conn, via)
 		})
 	}
 }
 
 // serveConn answers the queries of one connection in order. Queries may be sent
 // ahead (RFC 7766 section 6.2.1.1): their replies are written together.
-func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
+func (s *Server) serveConn(ctx context.Context, conn net.Conn, via transport) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
+	client := addrPort(conn.RemoteAddr())
 	in := bufio.NewReaderSize(conn, tcpReadBuffer)
 	out := bufio.NewWriterSize(conn, tcpWriteBuffer)
 	var query []byte
@@ -63,20 +66,29 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 		if err != nil {
 			return // the client has finished, or is too slow
 		}
-		reply := s.answer(query, transportTCP, conn.RemoteAddr())
-		if reply == nil {
-			return // no DNS client
+		write := func(reply []byte) error {
+			if err := conn.SetWriteDeadline(time.Now().Add(tcpWriteTimeout)); err != nil {
+				return err
+			}
+			return writeMessage(out, reply)
 		}
-		if conn.SetWriteDeadline(time.Now().Add(tcpWriteTimeout)) != nil {
-			return
-		}
-		if writeMessage(out, reply) != nil {
-			return
+		if !s.answerTCP(query, client, via, write) {
+			return // no DNS client, or one that is gone
 		}
 		if !messageBuffered(in) && out.Flush() != nil {
 			return
 		}
 	}
+}
+
+// addrPort returns the address of a TCP peer without its zone and mapping.
+func addrPort(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	p := tcp.AddrPort()
+	return netip.AddrPortFrom(plain(p.Addr()), p.Port())
 }
 
 // readMessage reads one message with its length in front into buf, growing it as

@@ -40,6 +40,42 @@ type Reading struct {
 	Device   string `json:"device,omitempty"`
 	Identity string `json:"identity,omitempty"` // what the device answered for: system, UUID, serial number
 	Proves   Grade  `json:"proves,omitempty"`   // what an Off reading of this device proves
+	// Parts are what was read of each outlet, for a device that switches several at once; empty for one that is a whole.
+	// The device is off only if every part is: a State that says more than its parts is not believed.
+	Parts []Part `json:"parts,omitempty"`
+}
+
+// Part is one outlet among those of a device.
+type Part struct {
+	Name  string     `json:"name"` // such as "outlet 3"
+	State PowerState `json:"state"`
+	Raw   string     `json:"raw,omitempty"`
+}
+
+// Together is the state of a device of which every part was read: on or off only if all of them are.
+func Together(parts []Part) PowerState {
+	if len(parts) == 0 {
+		return PowerUnknown
+	}
+	state := known(parts[0].State)
+	for _, p := range parts[1:] {
+		switch next := known(p.State); {
+		case next == state:
+		case next == PowerUnknown || state == PowerUnknown:
+			state = PowerUnknown
+		default:
+			state = PowerTransition
+		}
+	}
+	return state
+}
+
+// sober takes back a state that the reading's own parts do not bear out.
+func (r Reading) sober() Reading {
+	if together := Together(r.Parts); len(r.Parts) > 0 && r.State != together {
+		r.State = together
+	}
+	return r
 }
 
 // ErrPermanent marks a fault that no retry cures: wrong credentials, missing privilege, wrong machine, no way to switch
@@ -89,4 +125,5 @@ type Host struct {
 const (
 	MaxLevels  = 9
 	MaxDevices = 16 // in all levels together
+	MaxParts   = 8  // of one device
 )

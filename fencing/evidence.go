@@ -33,6 +33,8 @@ const (
 	maxReadings      = 12 // per device
 	maxText          = 240
 	maxRaw           = 64
+	maxPartReadings  = 3  // per part: the first and the two latest
+	maxPartText      = 24 // name, and raw value
 	maxReason        = 1200
 )
 
@@ -50,18 +52,25 @@ type Evidence struct {
 
 // DeviceEvidence is what one device was asked and what it answered.
 type DeviceEvidence struct {
-	Device          string        `json:"device"`
-	Level           int           `json:"level"`
-	Identity        string        `json:"identity,omitempty"`
-	Grade           Grade         `json:"grade"`
-	Steps           []Step        `json:"steps"`
-	Readings        []Reading     `json:"readings"`                   // the first and the latest ones
-	DroppedSteps    int           `json:"dropped_steps,omitempty"`    // left out to bound the size
-	DroppedReadings int           `json:"dropped_readings,omitempty"` // left out to bound the size
-	Started         time.Time     `json:"started"`
-	Finished        time.Time     `json:"finished"`
-	DeviceTime      time.Duration `json:"device_time_ns"`  // from the answer to the command until the first Off reading
-	Error           string        `json:"error,omitempty"` // why this device proved nothing
+	Device          string         `json:"device"`
+	Level           int            `json:"level"`
+	Identity        string         `json:"identity,omitempty"`
+	Grade           Grade          `json:"grade"`
+	Steps           []Step         `json:"steps"`
+	Readings        []Reading      `json:"readings"`                   // the first and the latest ones
+	Parts           []PartEvidence `json:"parts,omitempty"`            // outlet by outlet, if the device switches several at once
+	DroppedSteps    int            `json:"dropped_steps,omitempty"`    // left out to bound the size
+	DroppedReadings int            `json:"dropped_readings,omitempty"` // left out to bound the size
+	Started         time.Time      `json:"started"`
+	Finished        time.Time      `json:"finished"`
+	DeviceTime      time.Duration  `json:"device_time_ns"`  // from the answer to the command until the first Off reading
+	Error           string         `json:"error,omitempty"` // why this device proved nothing
+}
+
+// PartEvidence is what was read of one outlet: the first reading and the two latest, which are the proof if there is one.
+type PartEvidence struct {
+	Part     string    `json:"part"`
+	Readings []Reading `json:"readings"`
 }
 
 // Step is something done to a device.
@@ -83,9 +92,30 @@ func (e *DeviceEvidence) reading(r Reading) {
 	if r.Identity != "" {
 		e.Identity = clip(r.Identity, maxText)
 	}
-	r.Device, r.Identity, r.Proves = "", "", ""
+	e.parts(r)
+	r.Device, r.Identity, r.Proves, r.Parts = "", "", "", nil
 	r.Raw = clip(r.Raw, maxRaw)
 	e.Readings, e.DroppedReadings = keep(e.Readings, r, maxReadings, e.DroppedReadings)
+}
+
+func (e *DeviceEvidence) parts(r Reading) {
+	for i, p := range r.Parts[:min(len(r.Parts), MaxParts)] {
+		if i == len(e.Parts) {
+			e.Parts = append(e.Parts, PartEvidence{Part: clip(p.Name, maxPartText)})
+		}
+		one := Reading{State: known(p.State), Raw: clip(p.Raw, maxPartText), At: r.At}
+		e.Parts[i].Readings, _ = keep(e.Parts[i].Readings, one, maxPartReadings, 0)
+	}
+}
+
+// known keeps a driver's slip out of the evidence.
+func known(s PowerState) PowerState {
+	switch s {
+	case PowerOn, PowerOff, PowerTransition:
+		return s
+	default:
+		return PowerUnknown
+	}
 }
 
 // keep appends v, and beyond limit drops from the middle: how it began and how it ended both matter.

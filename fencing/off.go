@@ -27,7 +27,7 @@ func Off(ctx context.Context, host Host, t Timing) Result {
 		if ctx.Err() != nil {
 			break
 		}
-		runs := op.level(ctx, i+1, level, PowerOff, offReadings, op.t.Attempt)
+		runs := op.level(ctx, i+1, level, PowerOff, offReadings)
 		if grade, ok := proven(runs); ok {
 			return op.finish(Confirmed, grade, i+1, fmt.Sprintf(
 				"%s is off: level %d (%s) read Off %d times in a row; what it held may be released.",
@@ -73,7 +73,7 @@ type run struct {
 
 // level drives all devices of a level at the same time. The first that fails to switch off stops the others, so that
 // the next level starts at once.
-func (op *operation) level(ctx context.Context, n int, devices Level, want PowerState, need int, limit time.Duration) []*run {
+func (op *operation) level(ctx context.Context, n int, devices Level, want PowerState, need int) []*run {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	runs := make([]*run, len(devices))
@@ -83,7 +83,12 @@ func (op *operation) level(ctx context.Context, n int, devices Level, want Power
 			Device: clip(dev.Name(), maxText), Level: n, Grade: GradeUnknown,
 			Steps: []Step{}, Readings: []Reading{}, Started: time.Now(),
 		}
-		r := &run{attempt: attempt{dev: dev, t: op.t, want: want, need: need, limit: limit, log: log}}
+		t := timingFor(dev, op.t)
+		limit := t.Attempt
+		if want == PowerOn {
+			limit = t.AttemptOn
+		}
+		r := &run{attempt: attempt{dev: dev, t: t, want: want, need: need, limit: limit, log: log}}
 		runs[i] = r
 		wg.Go(func() {
 			r.err = r.attempt.run(ctx)

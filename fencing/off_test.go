@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -105,12 +106,12 @@ func TestOutcomes(t *testing.T) {
 		"off at once":         {&machine{}, fencing.Confirmed, 50 * ms, 1, "db1 is off"},
 		"error code, yet off": {&machine{offErr: func(int) error { return errors.New("409") }}, fencing.Confirmed, 50 * ms, 1, ""},
 		"no effect":           {&machine{state: never}, fencing.Unknown, 20 * time.Second, 4, "not off within the 20s"},
-		"stalled":             {&machine{stall: true}, fencing.Refused, 5 * time.Second, 0, "no answer within the 5s"},
+		"stalled":             {&machine{stall: true}, fencing.Refused, 4900 * ms, 0, "no answer within the 4.9s"},
 		"no route":            {&machine{readErr: func(time.Duration) error { return errors.New("no route") }}, fencing.Refused, time.Second, 0, "no route"},
 		"401 at login":        {&machine{readErr: func(time.Duration) error { return permanent("401") }}, fencing.Refused, 0, 0, "401"},
 		"403 to the command":  {&machine{offErr: func(int) error { return permanent("403") }}, fencing.Refused, 0, 1, "403"},
 		"401 after it":        {&machine{readErr: failAfterCommand(permanent("401"))}, fencing.Unknown, 0, 1, "401"},
-		"vanishes":            {&machine{readErr: failAfterCommand(errors.New("connection refused"))}, fencing.Unknown, 5 * time.Second, 1, "vanished"},
+		"vanishes":            {&machine{readErr: failAfterCommand(errors.New("connection refused"))}, fencing.Unknown, 4900 * ms, 1, "vanished"},
 		"proves nothing":      {&machine{proves: fencing.GradeUnknown}, fencing.Unknown, 50 * ms, 1, ""},
 		"transition for ever": {&machine{state: func(time.Duration) fencing.PowerState { return fencing.PowerTransition }}, fencing.Unknown, 20 * time.Second, 4, "transition"},
 	}
@@ -159,8 +160,8 @@ func TestLevels(t *testing.T) {
 		if r.Outcome != fencing.Confirmed || r.Evidence.Grade != fencing.GradeFeedsOff || r.Evidence.Level != 2 {
 			t.Fatalf("%+v", r)
 		}
-		// 5 s for the stalled one, then the maximum of the outlets and not their sum.
-		if took := r.Evidence.Finished.Sub(r.Evidence.Started); took != 8050*ms {
+		// 4.9 s for the stalled one, then the maximum of the outlets and not their sum.
+		if took := r.Evidence.Finished.Sub(r.Evidence.Started); took != 7950*ms {
 			t.Errorf("took %v", took)
 		}
 		if !a.started.Equal(b.started) || len(unused.reads) > 0 || unused.closed > 0 {
@@ -260,6 +261,9 @@ func TestEvidenceIsBounded(t *testing.T) {
 			n := 0
 			m := &machine{name: noise, offErr: func(int) error { return errors.New(noise) }}
 			m.state = func(time.Duration) fencing.PowerState { return fencing.PowerState(strings.Repeat("x", 3)) }
+			m.parts = func(time.Duration) []fencing.Part {
+				return slices.Repeat([]fencing.Part{{Name: noise, State: fencing.PowerState(noise), Raw: noise}}, fencing.MaxParts+1)
+			}
 			m.readErr = func(time.Duration) error {
 				if n++; n > 1 && n%3 == 0 {
 					return errors.New(noise)

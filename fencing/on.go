@@ -5,7 +5,8 @@ import (
 	"fmt"
 )
 
-// On powers the host on again: every device of every level, the last level first, because a BMC needs its outlets.
+// On powers the host on again: every device of every level, the last level first, because a BMC needs its outlets. Passive
+// devices are left out.
 // Confirmed means that every device reads On, not that the machine has booted. It closes the devices that it used.
 func On(ctx context.Context, host Host, t Timing) Result {
 	op := newOperation(host, t)
@@ -16,13 +17,15 @@ func On(ctx context.Context, host Host, t Timing) Result {
 	}
 	failed := 0
 	for i := len(host.Levels) - 1; i >= 0; i-- {
-		for _, r := range op.level(ctx, i+1, host.Levels[i], PowerOn, 1, op.t.AttemptOn) {
+		for _, r := range op.level(ctx, i+1, host.Levels[i].active(), PowerOn, 1) {
 			if r.err != nil {
 				failed++
 			}
 		}
 	}
 	switch {
+	case len(op.evidence.Devices) == 0:
+		return op.finish(Refused, GradeUnknown, 0, fmt.Sprintf("%s has no device that switches it on: do it by hand.", host.Name))
 	case failed == 0:
 		return op.finish(Confirmed, GradeUnknown, 0, fmt.Sprintf("%s is on: all of its devices read On.", host.Name))
 	case !op.sent && failed == len(op.evidence.Devices):

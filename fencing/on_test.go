@@ -1,6 +1,7 @@
 package fencing_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -111,5 +112,33 @@ func TestState(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// bystander switches nothing.
+type bystander struct{ fencing.Device }
+
+func (bystander) Passive() {}
+
+// running reads On.
+type running struct{ fencing.Device }
+
+func (running) Read(context.Context) (fencing.Reading, error) {
+	return fencing.Reading{State: fencing.PowerOn, Proves: fencing.GradeObservedOff}, nil
+}
+
+// TestOnLeavesPassiveDevicesOut: a person in the last level does not keep a host from being on; a host with nobody else
+// cannot be switched on.
+func TestOnLeavesPassiveDevicesOut(t *testing.T) {
+	t.Parallel()
+	person := bystander{fencing.Unusable("person", errors.New("by hand only"))}
+	bmc := running{fencing.Unusable("bmc", errors.New("not asked"))}
+	r := fencing.On(t.Context(), fencing.Host{Name: "db1", Levels: []fencing.Level{{bmc, person}, {person}}}, fencing.Timing{})
+	if r.Outcome != fencing.Confirmed || len(r.Evidence.Devices) != 1 {
+		t.Errorf("%s, %d devices: %s", r.Outcome, len(r.Evidence.Devices), r.Reason)
+	}
+	r = fencing.On(t.Context(), fencing.Host{Name: "db1", Levels: []fencing.Level{{person}}}, fencing.Timing{})
+	if r.Outcome != fencing.Refused {
+		t.Errorf("%s: %s", r.Outcome, r.Reason)
 	}
 }

@@ -19,6 +19,7 @@ type machine struct {
 	readErr func(sinceCommand time.Duration) error // nil: none
 	offErr  func(n int) error                      // for the n-th command, from 1
 	stall   bool                                   // every call waits for its context
+	parts   func(sinceCommand time.Duration) []fencing.Part
 	started time.Time
 
 	mu       sync.Mutex
@@ -69,7 +70,11 @@ func (m *machine) Read(ctx context.Context) (fencing.Reading, error) {
 	if proves == "" {
 		proves = fencing.GradeObservedOff
 	}
-	return fencing.Reading{State: state, Raw: string(state), At: time.Now(), Proves: proves, Identity: "serial " + m.name}, nil
+	r := fencing.Reading{State: state, Raw: string(state), At: time.Now(), Proves: proves, Identity: "serial " + m.name}
+	if m.parts != nil {
+		r.Parts = m.parts(since)
+	}
+	return r, nil
 }
 
 func (m *machine) Off(context.Context) error { return m.command() }

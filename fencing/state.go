@@ -2,6 +2,7 @@ package fencing
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -55,9 +56,11 @@ func survey(ctx context.Context, host Host, t Timing, ask func(context.Context, 
 			s := &devices[n]
 			n++
 			wg.Go(func() {
-				call, cancel := context.WithTimeout(ctx, t.Contact)
+				call, cancel := context.WithTimeout(ctx, timingFor(dev, t).Contact)
 				defer cancel()
-				if err := ask(call, dev, s); err != nil {
+				err := ask(call, dev, s)
+				s.Reading = s.Reading.sober()
+				if err != nil {
 					s.Reading.State = PowerUnknown
 					s.Error = clip(withCause(call, err).Error(), maxText)
 				}
@@ -109,7 +112,7 @@ func feeds(devices []DeviceState) PowerState {
 		}
 	}
 	for _, d := range devices {
-		if d.Reading.State == PowerOn {
+		if d.Reading.State == PowerOn || slices.ContainsFunc(d.Reading.Parts, func(p Part) bool { return p.State == PowerOn }) {
 			return PowerOn
 		}
 	}

@@ -10,7 +10,7 @@ type Timing struct {
 	Operation time.Duration // whole operation, all levels; default 60 s
 	Attempt   time.Duration // one device, from first contact to proof of off; default 20 s
 	AttemptOn time.Duration // one device, from first contact to On; default 60 s, as a BMC may have to boot first
-	Contact   time.Duration // longest time without any answer before a device is given up, also at first; default 5 s
+	Contact   time.Duration // longest time without any answer before a device is given up, also at first; default 4.9 s: the next level starts within 5 s
 	Call      time.Duration // one call to a device; default 5 s
 	Close     time.Duration // logging out; default 1 s
 
@@ -28,7 +28,7 @@ func (t Timing) withDefaults() Timing {
 		Operation: cmp.Or(t.Operation, 60*time.Second),
 		Attempt:   cmp.Or(t.Attempt, 20*time.Second),
 		AttemptOn: cmp.Or(t.AttemptOn, 60*time.Second),
-		Contact:   cmp.Or(t.Contact, 5*time.Second),
+		Contact:   cmp.Or(t.Contact, 4900*time.Millisecond),
 		Call:      cmp.Or(t.Call, 5*time.Second),
 		Close:     cmp.Or(t.Close, time.Second),
 		Poll:      cmp.Or(t.Poll, 100*time.Millisecond),

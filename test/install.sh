@@ -1,9 +1,19 @@
 #!/bin/sh
 # Installs the Debian packages that the integration tests run against.
+# QUORATE_PACKAGES names more of them, for benchmarks.
 # Idempotent: what is there already is neither upgraded nor touched, and no service is started.
 set -eu
 
-packages="fence-agents python3-requests python3-pexpect python3-pycurl etcd-server etcd-client postgresql-15 patroni python3-psycopg2 python3-etcd jq iproute2 nftables dnsutils procps util-linux curl corosync corosync-qdevice corosync-qnetd pacemaker pacemaker-cli-utils libnss3-tools libxml2-utils openssl"
+packages="
+	jq iproute2 nftables procps util-linux curl
+	postgresql-15 patroni python3-psycopg2 python3-etcd
+	etcd-server etcd-client
+	fence-agents python3-requests python3-pexpect python3-pycurl
+	snmpd snmp openipmi ipmitool
+	dnsutils nsd knot knot-dnsutils ldnsutils unbound
+	corosync corosync-qdevice corosync-qnetd pacemaker pacemaker-cli-utils libnss3-tools libxml2-utils openssl
+	${QUORATE_PACKAGES:-}
+"
 
 missing=""
 for p in $packages; do
@@ -39,7 +49,7 @@ fi
 
 # One line per running server of these packages.
 servers() {
-	for name in etcd postgres patroni corosync corosync-qdevic corosync-qnetd pacemakerd; do
+	for name in etcd postgres patroni nsd knotd gdnsd unbound snmpd snmptrapd ipmi_sim ipmievd corosync corosync-qdevic corosync-qnetd pacemakerd; do
 		pgrep -x "$name" || true
 	done | sort
 }
@@ -56,7 +66,7 @@ fi
 # Under systemd the packages enable their units; the tests start their own
 # processes, so units that this installation enabled are disabled again.
 if [ -d /run/systemd/system ]; then
-	for unit in etcd patroni postgresql corosync corosync-qdevice corosync-qnetd pacemaker; do
+	for unit in etcd patroni postgresql nsd knot gdnsd unbound snmpd openipmi ipmitool ipmievd corosync corosync-qdevice corosync-qnetd pacemaker; do
 		case " $missing " in
 		*" $unit"*) systemctl disable --now "$unit" >/dev/null 2>&1 || true ;;
 		esac

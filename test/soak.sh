@@ -12,6 +12,7 @@ for i in $(seq 1 "$rounds"); do
   echo "== soak round $i of $rounds"
   bin/simulate -seed "$((i * 1000003))" -schedules 100000 -steps 1000 -workers 2
   bin/simulate -seed "$((i * 1000003))" -schedules 10000 -corosync -workers 2
+  go test -count=1 -timeout 2h -run TestSchedules -v ./fencing -args -schedules 100000 -first-seed "$((i * 1000003))"
   go test -count=1 ./witness/node ./witness/etcdapi ./fencing/...
   QUORATE_SOAK_ROUNDS=$fault_rounds go test -tags integration -count=1 -timeout 6h -run 'TestLinearizable|TestLeases|TestLocks' -v ./test/etcd
   QUORATE_PACEMAKER_ROUNDS=50 go test -tags integration -count=1 -timeout 2h -run 'TestLeaderDiesDuringRingCut|TestWitnessesIsolatedInTurn' -v ./test/pacemaker

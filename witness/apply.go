@@ -19,6 +19,9 @@ func (s *State) Apply(e Entry) (*State, Result, []Event) {
 	next.Wall = e.Stamp.Wall
 	a.res.Index = e.Index
 	a.dispatch()
+	if next.DNSIndex != s.DNSIndex {
+		next.DNSWall = next.Wall
+	}
 	a.res.Revision = next.KV.Revision()
 	next.digest = a.mix(s.digest)
 	return &next, a.res, a.events
@@ -64,6 +67,10 @@ func (a *applier) dispatch() {
 		a.observe(c)
 	case RequestCmd:
 		a.request(c.Request)
+	case NodeKey, DataKey, SealKey, Reseal:
+		a.secrets(c)
+	case Approve:
+		a.approve(c)
 	case PlanCmd:
 		a.plan(c.Plan)
 	case Finished:
@@ -74,6 +81,8 @@ func (a *applier) dispatch() {
 		a.qnetdExpire(c)
 	case QnetdAlert:
 		a.qnetdAlert(c)
+	case RefreshDNS:
+		a.s.DNSIndex = a.e.Index
 	case Touch:
 	default:
 		panic(fmt.Sprintf("witness: entry %d has command %T, which this version does not know", a.e.Index, a.e.Cmd))

@@ -24,6 +24,8 @@ func (a *applier) configure(cmd Configure) {
 	a.s.Config, a.s.ConfigVersion, a.s.DNSIndex = &cfg, a.e.Index, a.e.Index
 	a.s.index()
 	a.dropHosts()
+	a.dropPaths()
+	a.dropDataKeys()
 	a.rebind()
 	a.res.ID = a.e.Index
 	a.event(Event{Kind: "configured", Text: fmt.Sprintf("configuration version %d: %d clusters on %d hosts, applied by %s",

@@ -12,7 +12,11 @@ func (a *applier) observe(o Observe) {
 			a.observeRenewal(o.Witness, item)
 			continue
 		}
-		if a.s.hostSpec[item.Host] != nil {
+		switch {
+		case a.s.hostSpec[item.Host] == nil:
+		case item.Kind == SignalFence:
+			a.observePath(o.Witness, item)
+		default:
 			a.observeHost(o.Witness, item)
 		}
 	}

@@ -3,6 +3,7 @@ package witness
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"quorate/witness/kv"
 )
@@ -18,6 +19,8 @@ func (a *applier) plan(p Plan) {
 	switch {
 	case p.Refuse:
 		a.endRequest(p.Request, StatusRefused, p.Rule, p.Why)
+	case p.Await:
+		a.awaitApproval(p.Request)
 	case p.Join != "":
 		a.editRequest(p.Request, func(r *Request) { r.Status, r.Action = StatusRunning, p.Join })
 	case len(p.Actions) == 0:
@@ -71,8 +74,12 @@ func (a *applier) planFence(p *Plan, item *PlanItem, id string) {
 	}
 	act := &Action{
 		ID: id, Index: a.e.Index, Kind: item.Kind, Host: item.Host, Cluster: p.Cluster, Epoch: p.Epoch, Executor: item.Executor,
-		Request: p.Request, Outcome: Pending, Planned: a.s.Now,
+		Request: p.Request, Outcome: Pending, Planned: a.s.Now, Rule: p.Rule, Why: p.Why,
 	}
+	if r := a.s.Request(p.Request); r != nil && r.Timeout > 0 {
+		act.Limit = max(r.At+r.Timeout-a.s.Now, time.Second)
+	}
+	a.countOff(item)
 	a.s.actions = a.s.actions.Set(id, act)
 	a.s.waiting = a.s.waiting.Set(id, struct{}{})
 	a.pruneActions()
@@ -94,7 +101,7 @@ func (a *applier) planFence(p *Plan, item *PlanItem, id string) {
 		a.editRun(c, func(r *Run) { r.State = RunRunning })
 		a.put(c, true)
 	}
-	a.event(Event{Kind: "planned-" + item.Kind, Level: LevelWarn, Cluster: p.Cluster, Host: item.Host, Epoch: p.Epoch, Rule: p.Rule, Text: p.Why})
+	a.event(Event{Kind: "planned-" + item.Kind, Level: LevelWarn, Cluster: p.Cluster, Host: item.Host, Epoch: p.Epoch, Rule: p.Rule, Request: p.Request, Action: id, Text: p.Why})
 }
 
 // planSwitchover asks Patroni for a switchover by the key that it obeys.
@@ -127,9 +134,9 @@ func (a *applier) finished(f Finished) {
 		return
 	}
 	if f.Outcome == Confirmed && act.Kind == ActionFenceOff {
-		switch {
-		case !f.Grade.proves():
-			f.Outcome, f.Reason = Unknown, fmt.Sprintf("evidence of grade %q is no proof: %s", f.Grade, f.Reason)
+		switch why := a.s.notProof(act.Host, f.Grade); {
+		case why != "":
+			f.Outcome, f.Reason = Unknown, why+": "+f.Reason
 		case a.seenSince(act):
 			f.Outcome, f.Reason = Unknown, fmt.Sprintf("%s has reported with a new lease since this was planned, so the evidence may be older than its present life: %s", act.Host, f.Reason)
 		}
@@ -186,19 +193,17 @@ func (a *applier) closeAction(old *Action, f Finished) {
 	}
 	a.event(Event{
 		Kind: act.Kind + "-" + string(act.Outcome), Level: level, Cluster: act.Cluster, Host: act.Host, Epoch: act.Epoch,
+		Request: act.Request, Action: act.ID,
 		Text: fmt.Sprintf("%s of %s: %s; %s", act.Kind, act.Host, act.Outcome, act.Reason),
 	})
 	for id := range a.s.open.All() {
 		if r := a.s.Request(id); r.Action == act.ID {
-			status := StatusDone
-			if act.Outcome != Confirmed {
-				status = StatusFailed
-			}
-			a.endRequest(id, status, "", act.Reason)
+			a.actionOver(r, &act)
 		}
 	}
 	switch {
 	case act.Kind == ActionFenceOff && act.Outcome == Confirmed:
+		a.tookTime(&act)
 		a.provenOff(act.Host, Release{Grade: act.Grade, Reason: act.Reason, By: act.By})
 	case act.Kind == ActionFenceOff:
 		a.unproven(&act)

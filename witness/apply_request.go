@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // request takes a wish into the state. Wishes that need a decision wait for
@@ -16,11 +17,14 @@ func (a *applier) request(r Request) {
 	if r.Key != "" {
 		if id, ok := a.s.idem.Get(r.Key); ok {
 			a.res.ID = id // the same wish again
+			if old := a.s.Request(id); old.Kind != r.Kind || old.Host != r.Host || old.Cluster != r.Cluster || old.To != r.To {
+				a.res.Err = errorf(CodeConflict, "the key %q belongs to request %d, %s of %s%s: another order needs another key", r.Key, id, old.Kind, old.Host, old.Cluster)
+			}
 			return
 		}
 	}
 	r.ID, r.Status, r.Msg, r.Rule, r.Action = a.e.Index, StatusPending, "", "", ""
-	r.At, r.Wall = a.s.Now, a.s.Wall
+	r.At, r.Wall, r.Ended, r.Expires, r.Approvals, r.Off = a.s.Now, a.s.Wall, 0, 0, nil, ""
 	a.res.ID = r.ID
 	a.s.requests = a.s.requests.Set(r.ID, &r)
 	a.s.open = a.s.open.Set(r.ID, struct{}{})
@@ -29,13 +33,19 @@ func (a *applier) request(r Request) {
 	}
 	a.pruneRequests()
 	a.event(Event{
-		Kind: "requested-" + r.Kind, Cluster: r.Cluster, Host: r.Host,
+		Kind: "requested-" + r.Kind, Cluster: r.Cluster, Host: r.Host, Request: r.ID,
 		Text: fmt.Sprintf("%s asks for %s of %s: %s", r.By, r.Kind, r.Host+r.Cluster, r.Reason),
 	})
-	if r.Kind == RequestConfirmOff {
+	switch {
+	case r.Kind == RequestConfirmOff && a.s.wantsApproval(&r):
+		a.awaitApproval(r.ID)
+	case r.Kind == RequestConfirmOff:
 		a.confirmOff(&r)
 	}
 }
+
+// maxTimeout is how long a request may say that it is of interest.
+const maxTimeout = 24 * time.Hour
 
 func (r *Request) validate(s *State) *Error {
 	var faults []string
@@ -50,9 +60,15 @@ func (r *Request) validate(s *State) *Error {
 			faults = append(faults, name+" is longer than 500 characters")
 		}
 	}
+	if r.Timeout < 0 || r.Timeout > maxTimeout {
+		faults = append(faults, fmt.Sprintf("timeout is not within 0s and %s", maxTimeout))
+	}
+	if len(r.Requester) > 200 || len(r.Override) > 20 {
+		faults = append(faults, "requester has at most 200 characters, override at most 20 rules")
+	}
 	missing := false
 	switch r.Kind {
-	case RequestFenceOff, RequestFenceOn, RequestConfirmOff:
+	case RequestFenceOff, RequestFenceOn, RequestConfirmOff, RequestReboot:
 		if s.hostSpec[r.Host] == nil {
 			missing = true
 			faults = append(faults, fmt.Sprintf("there is no host %q; `witnessctl fence status` lists them", r.Host))
@@ -92,6 +108,12 @@ func (a *applier) confirmOff(r *Request) {
 			a.res.Err = refusedf("confirm.live-lease", "%s", a.s.Request(r.ID).Msg)
 			return
 		}
+		if takes, f := ruleUnlock(c.Spec, GradePerson); c.Holder == ref.member && c.Guard != nil && !takes {
+			msg := f.Text + "; power the host off by its devices, or apply a policy that takes it"
+			a.endRequest(r.ID, StatusRefused, f.Rule, msg)
+			a.res.Err = refusedf(f.Rule, "%s", msg)
+			return
+		}
 		if g := c.Guard; g != nil && g.Host == r.Host && g.Action != "" {
 			a.closeAction(a.s.Action(g.Action), Finished{
 				Action: g.Action, Outcome: Unknown, Grade: GradeUnknown,
@@ -103,6 +125,11 @@ func (a *applier) confirmOff(r *Request) {
 	a.event(Event{Kind: "confirmed-off", Level: LevelAlert, Host: r.Host, Text: fmt.Sprintf("%s confirms that %s is off: %s", r.By, r.Host, r.Reason)})
 	a.provenOff(r.Host, how)
 	a.endRequest(r.ID, StatusDone, "", "recorded: "+r.Host+" is off, confirmed by "+r.By)
+}
+
+// Open says whether a request is not over.
+func (r *Request) Open() bool {
+	return r.Status == StatusPending || r.Status == StatusApproval || r.Status == StatusRunning
 }
 
 func (a *applier) editRequest(id uint64, edit func(*Request)) {
@@ -127,7 +154,7 @@ func (a *applier) endRequest(id uint64, status, rule, msg string) {
 	if status != StatusDone {
 		level = LevelWarn
 	}
-	a.event(Event{Kind: "request-" + status, Level: level, Cluster: r.Cluster, Host: r.Host, Rule: rule, Text: r.Kind + " " + status + ": " + msg})
+	a.event(Event{Kind: "request-" + status, Level: level, Cluster: r.Cluster, Host: r.Host, Rule: rule, Request: id, Action: r.Action, Text: r.Kind + " " + status + ": " + msg})
 }
 
 func (a *applier) pruneRequests() {
@@ -135,7 +162,7 @@ func (a *applier) pruneRequests() {
 		return
 	}
 	for id, r := range a.s.requests.All() {
-		if r.Status == StatusPending || r.Status == StatusRunning {
+		if r.Open() {
 			continue
 		}
 		a.s.requests = a.s.requests.Delete(id)

@@ -37,7 +37,7 @@ func Check(s *State, p *Plan) *Error {
 // checkForm refuses plans that say nothing, or two things at once. The items of
 // a plan are checked on one state, so no item may change what another rests on.
 func checkForm(s *State, c *Cluster, p *Plan) *Error {
-	answer := p.Refuse || p.Join != ""
+	answer := p.Refuse || p.Join != "" || p.Await
 	switch {
 	case answer && (p.Request == 0 || len(p.Actions) > 0):
 		return errorf(CodeInvalid, "a plan that refuses or joins answers a request and does nothing else")
@@ -64,8 +64,19 @@ func checkRequest(s *State, p *Plan) *Error {
 		return errorf(CodeConflict, "request %d is over", p.Request)
 	}
 	replaces := len(p.Actions) > 0 && p.Actions[0].Replaces != ""
-	if r := s.Request(p.Request); r.Status != StatusPending && !replaces {
+	r := s.Request(p.Request)
+	expired := r.Status == StatusApproval && p.Refuse && s.Now >= r.Expires
+	switch {
+	case r.Status != StatusPending && !replaces && !expired:
 		return errorf(CodeConflict, "request %d is already planned", p.Request)
+	case p.Await && !s.wantsApproval(r):
+		return unsafe("request %d needs no second person", p.Request)
+	case len(p.Actions) > 0 && !replaces && s.wantsApproval(r):
+		return unsafe("request %d needs the word of a second person", p.Request)
+	case (len(p.Actions) > 0 && !replaces || p.Join != "") && r.Requester != "":
+		if ok, f := ruleVote(s, r); !ok {
+			return unsafe("%s", f.Text)
+		}
 	}
 	return nil
 }
@@ -78,6 +89,9 @@ func checkItem(s *State, c *Cluster, p *Plan, item *PlanItem) *Error {
 		if p.Request == 0 || !asked(s, p, item) {
 			return unsafe("a host is powered on only when somebody asks")
 		}
+		if item.Condemn {
+			return unsafe("a power-on ends nobody's lease")
+		}
 		if c != nil && c.Guard != nil && c.Guard.Host == item.Host {
 			return unsafe("%s must be proven off before it is powered on", item.Host)
 		}
@@ -88,6 +102,8 @@ func checkItem(s *State, c *Cluster, p *Plan, item *PlanItem) *Error {
 			return unsafe("there is no held guard to release")
 		case c.Spec.OnUnproven != UnprovenReleaseAfter:
 			return unsafe("the policy of %s is to hold without proof", c.Name)
+		case !c.Spec.Unlocks(GradeSelf):
+			return unsafe("the policy of %s does not take %s", c.Name, GradeSelf)
 		case c.Settings.Pause || c.Settings.Failsafe:
 			return unsafe("the watchdog of %s proves nothing: in maintenance mode Patroni does not arm it, in failsafe_mode a holder without witnesses feeds it", c.Name)
 		case c.Guard.Attempts == 0:
@@ -120,7 +136,8 @@ func selfFenced(s *State, c *Cluster) Time {
 // asked says whether the request of a plan, which is open, asks for the item.
 func asked(s *State, p *Plan, item *PlanItem) bool {
 	r := s.Request(p.Request)
-	if r.Kind != item.Kind {
+	reboots := r.Kind == RequestReboot && (item.Kind == ActionFenceOff && r.Off == "" || item.Kind == ActionFenceOn && r.Off != "")
+	if r.Kind != item.Kind && !reboots {
 		return false
 	}
 	if item.Kind == ActionSwitchover {
@@ -155,7 +172,7 @@ func checkFence(s *State, c *Cluster, p *Plan, item *PlanItem) *Error {
 		if item.Condemn || !asked(s, p, item) {
 			return unsafe("request %d does not ask for that", p.Request)
 		}
-		return nil // asked for by name, and judged by the rules that it may override
+		return checkAsked(s, p, item) // asked for by name, and judged by the rules that it may override
 	}
 	if c == nil {
 		return unsafe("nobody asked for %s to be powered off", item.Host)
@@ -165,7 +182,7 @@ func checkFence(s *State, c *Cluster, p *Plan, item *PlanItem) *Error {
 	}
 	old := s.Action(item.Replaces)
 	again := old != nil && old.Outcome == Pending && old.Kind == item.Kind && old.Host == item.Host // judged when it was planned
-	if ok, f := ruleBlast(s, c, item.Host); !ok && !again {
+	if ok, f := ruleBlast(s, c, item.Host, p.Format > 0); !ok && !again {
 		return unsafe("%s", f.Text)
 	}
 	switch {
@@ -177,6 +194,24 @@ func checkFence(s *State, c *Cluster, p *Plan, item *PlanItem) *Error {
 		return unsafe("the lease of %s is alive", c.Holder)
 	case !suspected(s, c):
 		return unsafe("no two kinds of signal say that %s is gone", item.Host)
+	}
+	return nil
+}
+
+// planFormat is what Decide writes into its plans. Check judges a plan by the
+// rules of its time: 0 are plans from before power-offs under way counted into
+// the blast radius, and before orders of people were checked for it again.
+const planFormat = 1
+
+// checkAsked looks once more at the caps on a power-off that somebody asked
+// for: between the decision and its entry another one may have been planned.
+func checkAsked(s *State, p *Plan, item *PlanItem) *Error {
+	ref, ok := s.members[item.Host]
+	if !ok || p.Format == 0 || item.Replaces != "" {
+		return nil
+	}
+	if ok, f := ruleBlast(s, s.Cluster(ref.cluster), item.Host, true); !ok && !s.Request(p.Request).Overrides(f.Rule) {
+		return unsafe("%s", f.Text)
 	}
 	return nil
 }

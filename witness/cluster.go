@@ -116,6 +116,10 @@ type HostState struct {
 	ProofIdx uint64   `json:"proof,omitempty"`     // entry of the proof
 	Grade    Grade    `json:"grade,omitempty"`
 	Signals  []Signal `json:"signals,omitempty"` // by kind and witness
+	Offs     []Time   `json:"offs,omitempty"`    // when power-offs of it began, the latest ones
+
+	Paths []FencePath `json:"paths,omitempty"` // by device and witness
+	Took  []Time      `json:"took,omitempty"`  // how long the latest proven power-offs took
 }
 
 // Signal is what one witness last reported of one kind of sign of life.
@@ -143,6 +147,7 @@ type Observation struct {
 	Cluster string `json:"cluster,omitempty"`
 	Kind    string `json:"kind"`
 	Down    bool   `json:"down"`
+	Device  string `json:"device,omitempty"` // of SignalFence
 	Detail  string `json:"detail,omitempty"`
 }
 
@@ -182,7 +187,10 @@ type Action struct {
 	Evidence json.RawMessage `json:"evidence,omitempty"`
 	Planned  Time            `json:"planned"`
 	Ended    Time            `json:"ended,omitempty"`
-	By       string          `json:"by,omitempty"` // the witness that did it
+	By       string          `json:"by,omitempty"`    // the witness that did it
+	Rule     string          `json:"rule,omitempty"`  // that led to it
+	Why      string          `json:"why,omitempty"`   // as the plan said
+	Limit    Time            `json:"limit,omitempty"` // how long it may take, if the order said so
 }
 
 // Plan is a decision: what shall happen, why, and on which state it rests.
@@ -197,6 +205,8 @@ type Plan struct {
 	Actions []PlanItem `json:"actions,omitempty"`
 	Request uint64     `json:"request,omitempty"`
 	Refuse  bool       `json:"refuse,omitempty"` // the request is refused by Rule
+	Await   bool       `json:"await,omitempty"`  // the request waits for a second person
+	Format  int        `json:"v,omitempty"`      // see planFormat
 	Join    string     `json:"join,omitempty"`   // pending action that already does what the request asks
 }
 
@@ -219,7 +229,6 @@ type Request struct {
 	Cluster  string   `json:"cluster,omitempty"`
 	To       string   `json:"to,omitempty"`
 	By       string   `json:"by"`
-	From     string   `json:"from,omitempty"` // host on which it was asked; "" = elsewhere
 	Reason   string   `json:"reason"`
 	Key      string   `json:"key,omitempty"` // idempotency key
 	Override []string `json:"override,omitempty"`
@@ -230,6 +239,12 @@ type Request struct {
 	At       Time     `json:"at,omitempty"`
 	Wall     int64    `json:"wall,omitempty"`
 	Ended    Time     `json:"ended,omitempty"`
+
+	Requester string     `json:"requester,omitempty"` // host or member on whose behalf a program asks
+	Timeout   Time       `json:"timeout,omitempty"`   // cluster time after which it is given up; 0 = never
+	Expires   Time       `json:"expires,omitempty"`   // of the wait for a second person
+	Approvals []Approval `json:"approvals,omitempty"`
+	Off       string     `json:"off,omitempty"` // of a reboot: the action that proved the host off
 }
 
 // The kinds of request, and their states.
@@ -238,12 +253,14 @@ const (
 	RequestFenceOn    = "fence-on"
 	RequestConfirmOff = "confirm-off"
 	RequestSwitchover = "switchover"
+	RequestReboot     = "reboot"
 
-	StatusPending = "pending"
-	StatusRunning = "running"
-	StatusDone    = "done"
-	StatusRefused = "refused"
-	StatusFailed  = "failed"
+	StatusPending  = "pending"
+	StatusApproval = "approval" // it waits for a second person
+	StatusRunning  = "running"
+	StatusDone     = "done"
+	StatusRefused  = "refused"
+	StatusFailed   = "failed"
 )
 
 // Overrides says whether the request names a rule to override.
@@ -304,6 +321,8 @@ type Event struct {
 	Host    string `json:"host,omitempty"`
 	Epoch   uint64 `json:"epoch,omitempty"`
 	Rule    string `json:"rule,omitempty"`
+	Request uint64 `json:"request,omitempty"` // that it is about
+	Action  string `json:"action,omitempty"`  // that it is about
 	Text    string `json:"text"`
 }
 

@@ -2,6 +2,8 @@ package witness
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -13,6 +15,8 @@ type Config struct {
 	Hosts    []Host        `json:"hosts,omitempty" yaml:"hosts,omitempty"`
 	Clusters []ClusterSpec `json:"clusters,omitempty" yaml:"clusters,omitempty"`
 	Zones    []ZoneSpec    `json:"zones,omitempty" yaml:"zones,omitempty"`
+
+	Witnesses []WitnessSpec `json:"witnesses,omitempty" yaml:"witnesses,omitempty"`
 }
 
 // Site is a place that can fail as a whole.
@@ -26,6 +30,8 @@ type Site struct {
 type Device struct {
 	Name     string            `json:"name" yaml:"name"`
 	Driver   string            `json:"driver" yaml:"driver"`
+	Feed     string            `json:"feed,omitempty" yaml:"feed,omitempty"` // that the device itself is powered by; for warnings
+	Site     string            `json:"site,omitempty" yaml:"site,omitempty"` // through which it is reached; for warnings
 	Settings map[string]string `json:"settings,omitempty" yaml:"settings,omitempty"`
 }
 
@@ -76,8 +82,13 @@ type ClusterSpec struct {
 	Fast         string       `json:"fast,omitempty" yaml:"fast,omitempty"`
 	OnUnproven   string       `json:"on_unproven,omitempty" yaml:"on_unproven,omitempty"`
 	ReleaseAfter Duration     `json:"release_after,omitempty" yaml:"release_after,omitempty"`
-	NoHolder     string       `json:"no_holder,omitempty" yaml:"no_holder,omitempty"`       // DNS: nodata, servfail, last-good
-	MaxStale     Duration     `json:"max_stale,omitempty" yaml:"max_stale,omitempty"`       // DNS: how old an answer may be
+	NoHolder     string       `json:"no_holder,omitempty" yaml:"no_holder,omitempty"`         // DNS: nodata, servfail, last-good
+	MaxStale     Duration     `json:"max_stale,omitempty" yaml:"max_stale,omitempty"`         // DNS: how old an answer may be
+	Approval     string       `json:"approval,omitempty" yaml:"approval,omitempty"`           // by a second person: none, overrides, two-person
+	ApprovalTime Duration     `json:"approval_time,omitempty" yaml:"approval_time,omitempty"` // how long an order waits for it; default 15m
+	FenceLimit   int          `json:"fence_limit,omitempty" yaml:"fence_limit,omitempty"`     // power-offs of one host within FenceWindow
+	FenceWindow  Duration     `json:"fence_window,omitempty" yaml:"fence_window,omitempty"`   // default 10m
+	Unlock       []Grade      `json:"unlock,omitempty" yaml:"unlock,omitempty"`               // grades of evidence that end an epoch; see Unlocking
 	Qnetd        string       `json:"qnetd,omitempty" yaml:"qnetd,omitempty"`               // corosync's cluster_name; default Name
 	WaitForAll   string       `json:"wait_for_all,omitempty" yaml:"wait_for_all,omitempty"` // corosync's; "no" = declared to be off; default "yes"
 	StrictLMS    string       `json:"strict_lms,omitempty" yaml:"strict_lms,omitempty"`     // "yes" = lms as stock corosync-qnetd has it
@@ -176,7 +187,7 @@ func (c Config) Redacted() Config {
 	for i, d := range c.Devices {
 		settings := make(map[string]string, len(d.Settings))
 		for k, v := range d.Settings {
-			if secretSetting[k] {
+			if SecretSetting(k) {
 				v = "********"
 			}
 			settings[k] = v
@@ -190,6 +201,17 @@ func (c Config) Redacted() Config {
 
 // secretSetting names the device settings that are never shown.
 var secretSetting = map[string]bool{"password": true, "token": true, "secret": true, "community": true, "auth_password": true, "priv_password": true}
+
+// secretWords mark a fence agent's own option (option.NAME) as a secret: there are too many agents to list theirs.
+var secretWords = []string{"pass", "secret", "token", "key", "community", "priv", "credential"}
+
+// SecretSetting says whether a device setting is never shown.
+func SecretSetting(name string) bool {
+	if option, ok := strings.CutPrefix(name, "option."); ok {
+		return slices.ContainsFunc(secretWords, func(word string) bool { return strings.Contains(strings.ToLower(option), word) })
+	}
+	return secretSetting[name]
+}
 
 // Duration is a time span that is written as text, such as "60s".
 type Duration time.Duration

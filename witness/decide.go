@@ -35,7 +35,7 @@ func Decide(v View) *Plan {
 	soon.Now = max(soon.Now, v.Now)
 	possible := func(p *Plan) bool { return p != nil && Check(&soon, p) == nil }
 	for id := range v.State.open.All() {
-		if r := v.State.Request(id); r.Status == StatusPending {
+		if r := v.State.Request(id); r.Status == StatusPending || r.Status == StatusApproval && v.Now >= r.Expires {
 			if ver := JudgeRequest(v, r); possible(ver.Plan) {
 				return ver.Plan
 			}
@@ -172,7 +172,8 @@ func (j *judge) gates(host string) bool {
 	return j.gate(rulePaused(j.c)) &&
 		j.gate(ruleDevice(j.v.State, host)) &&
 		j.gate(ruleCandidate(j.v.State, j.c)) &&
-		j.gate(ruleBlast(j.v.State, j.c, host))
+		j.gate(ruleBlast(j.v.State, j.c, host, true)) &&
+		(j.c.Guard != nil && j.c.Guard.Attempts > 0 || j.gate(ruleRate(j.v.State, j.v.Now, host, false)))
 }
 
 // guarded judges a holder whose lease is dead and whose key is kept.
@@ -201,10 +202,7 @@ func (j *judge) guarded() {
 		j.recordHold("fence.unproven")
 		return
 	}
-	executor := ""
-	if n := len(j.v.Alive); n > 1 && g.Attempts%n > 0 {
-		executor = j.v.Alive[g.Attempts%n]
-	}
+	executor := executorFor(j.v, g.Host, g.Attempts)
 	j.find("fence.backoff", Yes, fmt.Sprintf("attempts=%d", g.Attempts), "it is time for the next attempt")
 	j.settle("guard.fence", "the lease of %s is dead (%s): its host %s is powered off before %s is released", c.Holder, g.Cause, g.Host, c.Name)
 	j.propose("guard.fence", j.ver.Sentence, PlanItem{Kind: ActionFenceOff, Host: g.Host, Member: c.Holder, Executor: executor})
@@ -226,6 +224,10 @@ func (j *judge) settling() bool {
 
 func (j *judge) unprovenSentence() string {
 	c, g := j.c, j.c.Guard
+	if !c.Spec.Unlocks(GradePerson) {
+		return fmt.Sprintf("held: %s, the host of %s, is not proven off after %d attempts, so nobody else is granted %s; mend its fence device: the policy takes no person's word",
+			g.Host, c.Holder, g.Attempts, c.Name)
+	}
 	return fmt.Sprintf("held: %s, the host of %s, is not proven off after %d attempts, so nobody else is granted %s; mend its fence device, or see for yourself that it is off and run `witnessctl fence confirm-off %s --by NAME --reason TEXT`",
 		g.Host, c.Holder, g.Attempts, c.Name, g.Host)
 }
@@ -272,28 +274,39 @@ func (j *judge) recordHold(rule string) {
 func (j *judge) propose(rule, why string, items ...PlanItem) {
 	j.ver.Plan = &Plan{
 		Cluster: j.c.Name, Parent: j.c.Version, Epoch: j.c.Epoch, Rule: rule, Why: why,
-		Rules: j.ver.Findings, Actions: items,
+		Rules: j.ver.Findings, Actions: items, Format: planFormat,
 	}
 }
 
 // reassign gives an action to somebody else when its executor is silent.
 func reassign(v View, a *Action) *Plan {
 	late := v.Now-a.Planned > actionTimeout
-	gone := a.Executor != "" && !slices.Contains(v.Alive, a.Executor)
+	// Off may be done twice. On may not come after a later off: nobody else begins
+	// before the time of the first executor is surely over.
+	gone := a.Executor != "" && a.Kind != ActionFenceOn && !slices.Contains(v.Alive, a.Executor)
 	if !late && !gone {
 		return nil
 	}
 	p := &Plan{
 		Cluster: a.Cluster, Epoch: a.Epoch, Request: a.Request, Rule: "fence.executor",
-		Why:     fmt.Sprintf("witness %s did not report on %s of %s in time; the leader does it", orLeader(a.Executor), a.Kind, a.Host),
-		Actions: []PlanItem{{Kind: a.Kind, Host: a.Host, Replaces: a.ID}},
+		Format: planFormat,
 	}
+	next := bestExecutor(v, a.Host, a.Executor)
+	p.Why = fmt.Sprintf("witness %s did not report on %s of %s in time; %s does it", orLeader(a.Executor), a.Kind, a.Host, orTheLeader(next))
+	p.Actions = []PlanItem{{Kind: a.Kind, Host: a.Host, Executor: next, Replaces: a.ID}}
 	if c := v.State.Cluster(a.Cluster); c != nil {
 		p.Parent, p.Epoch = c.Version, c.Epoch
 	} else {
 		p.Cluster = "" // declared no more
 	}
 	return p
+}
+
+func orTheLeader(executor string) string {
+	if executor == "" {
+		return "the leader"
+	}
+	return executor
 }
 
 func orLeader(executor string) string {

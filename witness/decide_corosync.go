@@ -197,14 +197,18 @@ func (j *judge) loser(n *QuorumNode) {
 			return
 		}
 	}
+	if n.Attempts == 0 {
+		ok, f := ruleRate(s, j.v.Now, host, false)
+		j.ver.Findings = append(j.ver.Findings, f)
+		if !ok {
+			return
+		}
+	}
 	if n.Attempts > 0 && j.v.Now < n.RetryAt {
 		j.find("fence.backoff", Wait, fmt.Sprintf("attempts=%d retry_in=%s", n.Attempts, (n.RetryAt-j.v.Now).Round(100*time.Millisecond)), "the last power-off of "+host+" proved nothing")
 		return
 	}
-	executor := ""
-	if k := len(j.v.Alive); k > 1 && n.Attempts%k > 0 {
-		executor = j.v.Alive[n.Attempts%k]
-	}
+	executor := executorFor(j.v, host, n.Attempts)
 	rule, why := "vote.loser", fmt.Sprintf("%s lost the vote of %s to %s with epoch %d: its host %s is powered off", name, c.Name, c.Holder, n.Lost, host)
 	if n.Lost == 0 {
 		rule = "vote.gate"
@@ -254,61 +258,60 @@ func checkLoser(s *State, c *Cluster, item *PlanItem) *Error {
 	return nil
 }
 
-// fenceNode judges the request to power off a node of a corosync cluster. One
-// arbiter has the vote and the power: a side without the vote is refused.
-func (q *requestJudge) fenceNode(c *Cluster, member string) {
+// mayOffNode are the rules for the power-off of a node of a corosync cluster that
+// somebody asks for. A side that asks on a node's behalf has the vote: see mayAsk.
+func (q *requestJudge) mayOffNode(c *Cluster, member string) bool {
 	host, target := q.r.Host, c.Spec.Member(member)
 	allowed := c.Spec.quorumFencing() != FencingOff
 	if !q.gate(allowed, Finding{
 		Rule: "fence.policy", Verdict: verdict(allowed), Inputs: "fencing=" + c.Spec.quorumFencing(),
 		Text: either(allowed, "the policy of "+c.Name+" allows it", fmt.Sprintf("the policy of %s is fencing: off, the witnesses power none of its nodes off", c.Name)),
 	}) {
-		return
+		return false
 	}
-	// A node that keeps its ACK without the witnesses stands in the way of those
-	// who shall have the vote: its power-off is what they wait for.
-	n := c.Quorum.Node(target.Node)
-	holds := slices.Contains(c.Quorum.Partition, target.Node) && !(n != nil && c.Quorum.stuck(n))
-	ref, ours := q.s.members[q.r.From]
-	switch {
-	case ours && ref.cluster == c.Name:
-		if !q.asker(c, ref.member, target) {
-			return
-		}
-	default:
+	if q.r.Requester == "" {
+		// A node that keeps its ACK without the witnesses stands in the way of those
+		// who shall have the vote: its power-off is what they wait for.
+		n := c.Quorum.Node(target.Node)
+		holds := slices.Contains(c.Quorum.Partition, target.Node) && !(n != nil && c.Quorum.stuck(n))
 		if !q.gate(!holds, Finding{
 			Rule: "fence.holder", Verdict: verdict(!holds),
 			Text: either(holds, fmt.Sprintf("%s is in the partition %s, which has the vote of %s: powering it off would end a healthy service", member, c.Holder, c.Name),
 				fmt.Sprintf("%s does not have the vote of %s", member, c.Name)),
 		}) {
-			return
+			return false
 		}
 	}
-	if ok, f := ruleQuorumBlast(q.s, c, host, ""); !q.gate(ok, f) {
-		return
-	}
-	q.plan("fence.request", fmt.Sprintf("%s asks for power-off of %s: %s", q.r.By, host, q.r.Reason), PlanItem{Kind: ActionFenceOff, Host: host})
+	return q.gate(ruleQuorumBlast(q.s, c, host, ""))
 }
 
-// asker judges a request that was made on a node of the same cluster. While the
-// vote is on its way the request waits.
-func (q *requestJudge) asker(c *Cluster, member string, target *MemberSpec) bool {
-	node := c.Spec.Member(member).Node
-	if moving(c) || c.Quorum.Phase == PhaseWaiting {
-		q.ver.Findings = append(q.ver.Findings, Finding{Rule: "fence.vote", Verdict: Wait, Text: "the vote of " + c.Name + " is being decided"})
-		q.ver.Decisive, q.ver.Sentence = "fence.vote", fmt.Sprintf("%s asks to power off %s while the vote of %s is being decided: it waits for that", member, target.Name, c.Name)
+// voteMoves says whether the vote of the cluster of whoever asks is on its way: the
+// request waits for it, since either side may get it.
+func (q *requestJudge) voteMoves() bool {
+	host, known := q.s.requesterHost(q.r.Requester, q.r.Host)
+	ref, isMember := q.s.members[host]
+	if !known || !isMember {
 		return false
 	}
-	ok := slices.Contains(c.Quorum.Partition, node)
-	text := fmt.Sprintf("%s is in the partition that has the vote of %s (epoch %d)", member, c.Name, c.Epoch)
-	switch {
-	case ok:
-	case c.Holder == "":
-		text = fmt.Sprintf("%s asks to power off %s, but nobody has the vote of %s: neither side may power the other off", member, target.Name, c.Name)
-	default:
-		text = fmt.Sprintf("%s asks to power off %s, but the vote of %s is with %s since epoch %d: the side without it may power nobody off", member, target.Name, c.Name, c.Holder, c.Epoch)
+	c := q.s.Cluster(ref.cluster)
+	if c.Quorum == nil || !moving(c) && c.Quorum.Phase != PhaseWaiting {
+		return false
 	}
-	return q.gate(ok, Finding{Rule: "fence.vote", Verdict: verdict(ok), Inputs: fmt.Sprintf("from=%s holder=%q epoch=%d", q.r.From, c.Holder, c.Epoch), Text: text})
+	q.ver.Findings = append(q.ver.Findings, Finding{Rule: "fence.vote", Verdict: Wait, Text: "the vote of " + c.Name + " is being decided"})
+	q.ver.Decisive, q.ver.Sentence = "fence.vote", fmt.Sprintf("%s asks to power off %s while the vote of %s is being decided: it waits for that", ref.member, q.r.Host, c.Name)
+	return true
+}
+
+// corosyncVote: the vote is with the nodes of the partition that has it.
+func corosyncVote(s *State, c *Cluster, host string) (bool, string) {
+	member := c.Spec.Member(s.members[host].member)
+	switch {
+	case member != nil && slices.Contains(c.Quorum.Partition, member.Node):
+		return true, fmt.Sprintf("%s is in the partition that has the vote of %s, epoch %d", member.Name, c.Name, c.Epoch)
+	case c.Holder == "":
+		return false, "nobody has it"
+	}
+	return false, fmt.Sprintf("it is with %s since epoch %d", c.Holder, c.Epoch)
 }
 
 // connected says that a member of a corosync cluster is connected, or "".

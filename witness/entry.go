@@ -2,7 +2,6 @@ package witness
 
 import (
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"quorate/witness/kv"
@@ -120,6 +119,9 @@ type (
 	QnetdAlert struct {
 		Items []QnetdVoting `json:"items"`
 	}
+	// RefreshDNS changes no answer, but lets all witnesses sign their zones anew, with
+	// a new serial, before the present signatures end.
+	RefreshDNS struct{}
 	// Touch records that a node asks for nothing but the current position;
 	// the leader proposes one after an election so that its term is visible.
 	Touch struct{}
@@ -137,6 +139,7 @@ func (Observe) kind() string         { return "observe" }
 func (RequestCmd) kind() string      { return "request" }
 func (PlanCmd) kind() string         { return "plan" }
 func (Finished) kind() string        { return "finished" }
+func (RefreshDNS) kind() string      { return "refresh-dns" }
 func (Touch) kind() string           { return "touch" }
 func (QnetdCmd) kind() string        { return "qnetd" }
 func (QnetdExpire) kind() string     { return "qnetd-expire" }
@@ -156,6 +159,12 @@ var kinds = map[string]func([]byte) (Command, error){
 	"request":          decodeAs[RequestCmd],
 	"plan":             decodeAs[PlanCmd],
 	"finished":         decodeAs[Finished],
+	"approve":          decodeAs[Approve],
+	"node-key":         decodeAs[NodeKey],
+	"data-key":         decodeAs[DataKey],
+	"seal-key":         decodeAs[SealKey],
+	"reseal":           decodeAs[Reseal],
+	"refresh-dns":      decodeAs[RefreshDNS],
 	"touch":            decodeAs[Touch],
 	"qnetd":            decodeAs[QnetdCmd],
 	"qnetd-expire":     decodeAs[QnetdExpire],
@@ -170,44 +179,6 @@ func decodeAs[C Command](raw []byte) (Command, error) {
 
 // Kind returns the name under which a command stands in the log.
 func Kind(c Command) string { return c.kind() }
-
-type envelope struct {
-	Kind  string          `json:"k"`
-	Stamp *Stamp          `json:"s,omitempty"`
-	Cmd   json.RawMessage `json:"c"`
-}
-
-// EncodeCommand returns the log form of a command: JSON with a fixed order of
-// fields, so that the log can be read without this program.
-func EncodeCommand(c Command, s Stamp) ([]byte, error) {
-	raw, err := json.Marshal(c)
-	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", c.kind(), err)
-	}
-	return json.Marshal(envelope{Kind: c.kind(), Stamp: &s, Cmd: raw})
-}
-
-// DecodeCommand reads what [EncodeCommand] wrote. It returns an error, and
-// never panics, on any other bytes.
-func DecodeCommand(raw []byte) (Command, Stamp, error) {
-	var env envelope
-	if err := json.Unmarshal(raw, &env); err != nil {
-		return nil, Stamp{}, fmt.Errorf("decode log entry: %w", err)
-	}
-	dec, ok := kinds[env.Kind]
-	if !ok {
-		return nil, Stamp{}, fmt.Errorf("decode log entry: unknown kind %q: this witness is older than the one that wrote it; upgrade it", env.Kind)
-	}
-	c, err := dec(env.Cmd)
-	if err != nil {
-		return nil, Stamp{}, fmt.Errorf("decode log entry %s: %w", env.Kind, err)
-	}
-	var s Stamp
-	if env.Stamp != nil {
-		s = *env.Stamp
-	}
-	return c, s, nil
-}
 
 // Result is what applying an entry answers to whoever proposed it. It travels
 // from the leader to a forwarding follower, so it is plain data.

@@ -47,6 +47,9 @@ func stepFault(old, next *Cluster) string {
 	if old.Guard != nil && next.Holder == "" && next.Release.Grade == GradeClean {
 		return fmt.Sprintf("%s is released from %s as clean while it is guarded", old.Holder, next.Name)
 	}
+	if old.Guard != nil && next.Holder == "" && !next.Spec.Unlocks(next.Release.Grade) {
+		return fmt.Sprintf("%s is released from %s as %s, which its policy does not take", old.Holder, next.Name, next.Release.Grade)
+	}
 	return ""
 }
 

@@ -112,12 +112,22 @@ func (g *nonsense) command() witness.Command {
 		return witness.LeaseCheckpoint{Rests: []witness.LeaseRest{rest, {ID: g.lease(), Epoch: 1}}, Term: 1 + uint64(g.rng.IntN(4))}
 	case 7:
 		return witness.Observe{Witness: pick(g, "w1", "w2", "w3"), Items: []witness.Observation{{
-			Host: g.host(), Cluster: g.cluster(), Kind: pick(g, "reach", "session", "renewal"), Down: g.rng.IntN(3) > 0,
+			Host: g.host(), Cluster: g.cluster(), Kind: pick(g, "reach", "session", "renewal", "fence"), Down: g.rng.IntN(3) > 0,
+			Device: pick(g, "dh1", "dh2", "dh4", "no"),
 		}}}
+	case 18:
+		return pick[witness.Command](g,
+			witness.NodeKey{Node: pick(g, "w1", "w2", ""), Public: pick(g, "p1", "p2")},
+			witness.DataKey{Version: uint64(g.rng.IntN(4)), Boxes: []witness.SealedBox{{Node: pick(g, "w1", "w2"), Box: "b"}}},
+			witness.SealKey{Version: uint64(g.rng.IntN(4)), Node: pick(g, "w1", "w2"), Public: pick(g, "p1", "p2"), Box: "b"},
+			witness.Reseal{Base: g.s.ConfigVersion, Settings: []witness.ResealedItem{{Device: "dh1", Setting: "password", Value: fmt.Sprintf("sealed:v%d:x", g.rng.IntN(4))}}})
+	case 17:
+		return witness.Approve{Request: g.request(), By: pick(g, "x", "z", ""), Reason: "w", Deny: g.rng.IntN(4) == 0}
 	case 8, 9:
 		return witness.RequestCmd{Request: witness.Request{
-			Kind: pick(g, "fence-off", "fence-on", "confirm-off", "switchover"), Host: g.host(), Cluster: g.cluster(), To: g.member(),
-			By: "x", Reason: "y", Key: pick(g, "", "", "k1", "k2"), Override: pick(g, nil, []string{"fence.holder", "fence.blast-radius"}),
+			Kind: pick(g, "fence-off", "fence-on", "confirm-off", "switchover", "reboot"), Requester: pick(g, "", "", "", g.host(), "pg1"),
+			Timeout: time.Duration(g.rng.IntN(3)) * 20 * time.Second, Host: g.host(), Cluster: g.cluster(), To: g.member(),
+			By: "x", Reason: "y", Key: pick(g, "", "", "k1", "k2"), Override: pick(g, nil, []string{"fence.holder", "fence.blast-radius", "fence.rate"}),
 		}}
 	case 10, 11:
 		if p := witness.Decide(witness.View{State: g.s, Now: g.now, Voters: []string{"w1", "w2", "w3"}, Alive: []string{"w1"}}); p != nil {
@@ -136,12 +146,12 @@ func (g *nonsense) config() witness.Config {
 	var cfg witness.Config
 	for i := 1; i <= 7; i++ {
 		h := fmt.Sprintf("h%d", i)
-		cfg.Devices = append(cfg.Devices, witness.Device{Name: "d" + h, Driver: "x"})
+		cfg.Devices = append(cfg.Devices, witness.Device{Name: "d" + h, Driver: "x", Settings: map[string]string{"password": pick(g, "clear", "sealed:v1:y")}})
 		cfg.Hosts = append(cfg.Hosts, witness.Host{Name: h, Addresses: []string{"10.0.0." + h[1:]}, Fence: []witness.FenceStep{{Level: 1, Device: "d" + h}}})
 	}
 	spec := witness.ClusterSpec{
 		Name: "pg", Kind: witness.KindPatroni, Fencing: pick(g, "", "", "none"),
-		OnUnproven: pick(g, "hold", "release-after"), ReleaseAfter: witness.Duration(20 * time.Second),
+		OnUnproven: pick(g, "hold", "release-after"), Approval: pick(g, "", "", "overrides", "two-person"), FenceLimit: g.rng.IntN(4), ReleaseAfter: witness.Duration(20 * time.Second),
 		Members: []witness.MemberSpec{{Name: "pg1", Host: "h1"}, {Name: "pg2", Host: pick(g, "h2", "h3")}},
 	}
 	if spec.Guarded() {
@@ -161,7 +171,7 @@ func (g *nonsense) config() witness.Config {
 }
 
 func (g *nonsense) plan() witness.Plan {
-	p := witness.Plan{Cluster: g.cluster(), Rule: "x", Why: "y", Refuse: g.rng.IntN(9) == 0}
+	p := witness.Plan{Cluster: g.cluster(), Rule: "x", Why: "y", Refuse: g.rng.IntN(9) == 0, Await: g.rng.IntN(9) == 0, Format: g.rng.IntN(2)}
 	if c := g.s.Cluster(p.Cluster); c != nil {
 		p.Parent, p.Epoch = c.Version, c.Epoch
 	}
@@ -190,12 +200,22 @@ func (g *nonsense) plan() witness.Plan {
 func (g *nonsense) finished() witness.Finished {
 	f := witness.Finished{
 		Action: "nosuch", Executor: "w1", Outcome: pick(g, witness.Confirmed, witness.Confirmed, witness.Refused, witness.Unknown),
-		Grade: pick(g, witness.GradeObserved, witness.GradeObserved, witness.GradeUnknown), Evidence: json.RawMessage(`{"power": "Off"}`),
+		Grade: pick(g, witness.GradeObserved, witness.GradeObserved, witness.GradeUnknown, witness.GradeFeeds, witness.GradeSelf, witness.GradePerson), Evidence: json.RawMessage(`{"power": "Off"}`),
 	}
 	if pending := g.s.PendingActions(); len(pending) > 0 {
 		f.Action = pick(g, pending...).ID
 	}
 	return f
+}
+
+// request returns the number of a request that waits for approval, if any does.
+func (g *nonsense) request() uint64 {
+	for id, r := range g.s.Requests() {
+		if r.Status == witness.StatusApproval {
+			return id
+		}
+	}
+	return uint64(g.rng.IntN(20))
 }
 
 func (g *nonsense) key() []byte {

@@ -218,8 +218,12 @@ func Unfit(s *State, c *Cluster, m *Member) string {
 }
 
 // ruleBlast: would this fence leave a majority of the cluster powered off?
-func ruleBlast(s *State, c *Cluster, host string) (bool, Finding) {
+// pending counts those that are being powered off now too.
+func ruleBlast(s *State, c *Cluster, host string, pending bool) (bool, Finding) {
 	fenced := 0
+	if pending {
+		fenced = offPending(s, c, host)
+	}
 	for _, m := range c.Spec.Members {
 		if m.Host != host && s.Host(m.Host).Fenced {
 			fenced++
@@ -227,10 +231,14 @@ func ruleBlast(s *State, c *Cluster, host string) (bool, Finding) {
 	}
 	n := len(c.Spec.Members)
 	ok := fenced+1 <= max(n/2, 1)
+	already := "off already"
+	if pending && offPending(s, c, host) > 0 {
+		already = "off already or being powered off"
+	}
 	return ok, Finding{
 		Rule: "fence.blast-radius", Verdict: verdict(ok),
 		Inputs: fmt.Sprintf("off_now=%d members=%d", fenced, n),
-		Text:   fmt.Sprintf("%d of %d hosts of %s are off already; more than half must never be", fenced, n, c.Name),
+		Text:   fmt.Sprintf("%d of %d hosts of %s are %s; more than half must never be", fenced, n, c.Name, already),
 	}
 }
 

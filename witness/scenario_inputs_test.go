@@ -91,6 +91,15 @@ var inputs = map[string]func(*world, input){
 	"optime":   inOptime,
 	"observe":  inObserve,
 	"request":  inRequest,
+	"approve":  inApprove,
+	"risks":    inRisks,
+	"nodekey":  func(w *world, in input) { w.apply(witness.NodeKey{Node: in.at(0), Public: in.at(1)}) },
+	"datakey":  inDataKey,
+	"sealkey":  inSealKey,
+	"reseal":   inReseal,
+	"keys":     inKeys,
+	"preview":  inPreview,
+	"ready":    inReady,
 	"decide":   inDecide,
 	"propose":  func(w *world, _ input) { w.propose(w.saved) },
 	"explain":  inExplain,
@@ -124,7 +133,7 @@ func (w *world) keys() []string {
 // Settings go for all clusters of the line.
 func inConfig(w *world, in input) {
 	var cfg witness.Config
-	settings := map[string]bool{"fast": true, "fencing": true, "on_unproven": true, "release_after": true, "devices": true, "by": true}
+	settings := map[string]bool{"fast": true, "fencing": true, "on_unproven": true, "release_after": true, "devices": true, "by": true, "unlock": true, "approval": true, "fence_limit": true, "levels": true, "password": true}
 	for _, a := range in.args {
 		name, list, _ := strings.Cut(a, "=")
 		if settings[name] {
@@ -132,6 +141,12 @@ func inConfig(w *world, in input) {
 		}
 		spec := witness.ClusterSpec{
 			Name: name, Kind: witness.KindPatroni, Fast: in.get("fast", ""), Fencing: in.get("fencing", ""), OnUnproven: in.get("on_unproven", ""),
+			Approval: in.get("approval", ""), FenceLimit: int(in.num(w, "fence_limit", 0)),
+		}
+		if u := in.get("unlock", ""); u != "" {
+			for _, g := range strings.Split(u, ",") {
+				spec.Unlock = append(spec.Unlock, witness.Grade(g))
+			}
 		}
 		if d := in.get("release_after", ""); d != "" {
 			spec.ReleaseAfter = witness.Duration(w.duration(d))
@@ -142,8 +157,18 @@ func inConfig(w *world, in input) {
 			n := len(cfg.Hosts) + 1
 			h := witness.Host{Name: host, Addresses: []string{fmt.Sprintf("10.0.0.%d", n)}}
 			if in.get("devices", "yes") == "yes" {
-				cfg.Devices = append(cfg.Devices, witness.Device{Name: "bmc-" + host, Driver: "redfish"})
+				dev := witness.Device{Name: "bmc-" + host, Driver: "redfish"}
+				if p := in.get("password", ""); p != "" {
+					dev.Settings = map[string]string{"password": p}
+				}
+				cfg.Devices = append(cfg.Devices, dev)
 				h.Fence = []witness.FenceStep{{Level: 1, Device: "bmc-" + host}}
+				if in.get("levels", "1") == "2" {
+					for _, feed := range []string{"a", "b"} {
+						cfg.Devices = append(cfg.Devices, witness.Device{Name: "pdu-" + feed + "-" + host, Driver: "pdu"})
+						h.Fence = append(h.Fence, witness.FenceStep{Level: 2, Device: "pdu-" + feed + "-" + host})
+					}
+				}
 			}
 			cfg.Hosts = append(cfg.Hosts, h)
 		}
@@ -158,6 +183,56 @@ func inValidate(w *world, in input) {
 		w.t.Fatal(err)
 	}
 	for _, f := range cfg.Validate(map[string]bool{"redfish": true, "pdu": true}) {
+		w.say("%s", f)
+	}
+}
+
+// inDataKey: `datakey 1 w1:box w2:box`.
+func inDataKey(w *world, in input) {
+	k := witness.DataKey{Version: uint64(w.number(in.at(0))), By: "anna"}
+	for _, a := range in.args[1:] {
+		name, box, _ := strings.Cut(a, ":")
+		k.Boxes = append(k.Boxes, witness.SealedBox{Node: name, Box: box})
+	}
+	w.apply(k)
+}
+
+// inSealKey: `sealkey 1 w3 public box`.
+func inSealKey(w *world, in input) {
+	w.apply(witness.SealKey{Version: uint64(w.number(in.at(0))), Node: in.at(1), Public: in.at(2), Box: in.at(3)})
+}
+
+// inReseal: `reseal device setting value`, on the present configuration unless
+// base says another.
+func inReseal(w *world, in input) {
+	w.apply(witness.Reseal{
+		Base: uint64(in.num(w, "base", int64(w.s.ConfigVersion))), Settings: []witness.ResealedItem{{Device: in.at(0), Setting: in.at(1), Value: in.at(2)}},
+	})
+}
+
+// inKeys shows the data keys and who has them, and the secrets.
+func inKeys(w *world, _ input) {
+	for _, k := range w.s.DataKeys() {
+		var names []string
+		for _, b := range k.Boxes {
+			names = append(names, b.Node)
+		}
+		w.say("key %d: %s", k.Version, strings.Join(names, " "))
+	}
+	for _, d := range w.s.Config.Devices {
+		if p := d.Settings["password"]; p != "" {
+			w.say("%s: %s", d.Name, p)
+		}
+	}
+}
+
+// inRisks shows the warnings about a configuration.
+func inRisks(w *world, in input) {
+	var cfg witness.Config
+	if err := json.Unmarshal([]byte(in.body), &cfg); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, f := range cfg.Warnings() {
 		w.say("%s", f)
 	}
 }
@@ -222,17 +297,19 @@ func inOptime(w *world, in input) {
 
 // inObserve: `observe w1 reach h1 down`.
 func inObserve(w *world, in input) {
-	o := witness.Observation{Kind: in.at(1), Host: in.at(2), Down: in.at(3) == "down", Detail: in.get("detail", "timeout")}
+	o := witness.Observation{Kind: in.at(1), Host: in.at(2), Down: in.at(3) == "down", Detail: in.get("detail", "timeout"), Device: in.get("device", "")}
 	if o.Kind == witness.SignalRenewal {
 		o.Cluster, o.Host = o.Host, ""
 	}
 	w.apply(witness.Observe{Witness: in.at(0), Items: []witness.Observation{o}})
 }
 
-func inRequest(w *world, in input) {
+func inRequest(w *world, in input) { w.apply(witness.RequestCmd{Request: w.request(in)}) }
+
+func (w *world) request(in input) witness.Request {
 	r := witness.Request{
 		Kind: in.at(0), To: in.get("to", ""), By: in.get("by", "anna"), Reason: in.get("reason", "planned work"), Key: in.get("key", ""),
-		From: in.get("from", ""),
+		Requester: in.get("requester", ""), Timeout: w.duration(in.get("timeout", "0s")),
 	}
 	if o := in.get("override", ""); o != "" {
 		r.Override = strings.Split(o, ",")
@@ -242,7 +319,44 @@ func inRequest(w *world, in input) {
 	} else {
 		r.Host = in.at(1)
 	}
-	w.apply(witness.RequestCmd{Request: r})
+	return r
+}
+
+// inApprove is the word of a second person on the request that waits for it.
+func inApprove(w *world, in input) {
+	id := uint64(0)
+	for n, r := range w.s.Requests() {
+		if r.Status == witness.StatusApproval || id == 0 {
+			id = n
+		}
+	}
+	w.apply(witness.Approve{Request: id, By: in.get("by", "bert"), Reason: in.get("reason", "looked at it"), Deny: in.get("deny", "") == "yes"})
+}
+
+// inPreview is a dry run: it shows the rules and changes nothing.
+func inPreview(w *world, in input) {
+	before := w.s.Hash()
+	ver, err := witness.Preview(w.view(), w.request(in))
+	if err != nil {
+		w.say("error %s: %s", err.Code, err.Error())
+		return
+	}
+	for _, f := range ver.Findings {
+		w.say("  %-4s %s: %s", f.Verdict, f.Rule, f.Text)
+	}
+	w.say("[%s] %s", ver.Decisive, ver.Sentence)
+	if w.s.Hash() != before {
+		w.t.Error("a preview changes the state")
+	}
+}
+
+// inReady shows who could power a host off, and how long that usually takes.
+func inReady(w *world, in input) {
+	for _, name := range w.voters {
+		ready, level := w.s.Readiness(in.at(0), name)
+		w.say("%s: %s, level %d", name, ready, level)
+	}
+	w.say("takes %s", w.s.Host(in.at(0)).Baseline())
 }
 
 func (w *world) view() witness.View {

@@ -24,6 +24,7 @@ type snapshot struct {
 	EventSeq  uint64         `json:"event_seq"`
 	ConfigVer uint64         `json:"config_version"`
 	DNSIndex  uint64         `json:"dns_index"`
+	DNSWall   int64          `json:"dns_wall,omitempty"`
 	Config    *Config        `json:"config"`
 	Clusters  []*Cluster     `json:"clusters,omitempty"`
 	Hosts     []*HostState   `json:"hosts,omitempty"`
@@ -33,6 +34,8 @@ type snapshot struct {
 	Born      []leaseBirth   `json:"born,omitempty"`
 	Rests     []LeaseRest    `json:"rests,omitempty"`
 	Retired   []retiredEpoch `json:"retired,omitempty"`
+	NodeKeys  []NodeKey      `json:"node_keys,omitempty"`
+	DataKeys  []DataKey      `json:"data_keys,omitempty"`
 	KV        *kv.Store      `json:"kv"`
 }
 
@@ -52,12 +55,16 @@ const snapshotFormat = 1
 func (s *State) Marshal() ([]byte, error) {
 	snap := snapshot{
 		Format: snapshotFormat, Index: s.Index, Term: s.Term, Now: s.Now, Wall: s.Wall, ClusterID: s.ClusterID,
-		Digest: s.digest, EventSeq: s.eventSeq, ConfigVer: s.ConfigVersion, DNSIndex: s.DNSIndex, Config: s.Config,
+		Digest: s.digest, EventSeq: s.eventSeq, ConfigVer: s.ConfigVersion, DNSIndex: s.DNSIndex, DNSWall: s.DNSWall, Config: s.Config,
 		Clusters: values(s.clusters.All()), Hosts: values(s.hosts.All()), Actions: values(s.actions.All()),
 		Requests: values(s.requests.All()), Events: values(s.events.All()), Rests: values(s.rests.All()), KV: s.KV,
 	}
 	for id, index := range s.born.All() {
 		snap.Born = append(snap.Born, leaseBirth{id, index})
+	}
+	snap.DataKeys = s.dataKeys
+	for name, public := range s.nodeKeys.All() {
+		snap.NodeKeys = append(snap.NodeKeys, NodeKey{name, public})
 	}
 	for name, epoch := range s.retired.All() {
 		snap.Retired = append(snap.Retired, retiredEpoch{name, epoch})
@@ -88,7 +95,7 @@ func Unmarshal(raw []byte) (*State, error) {
 	}
 	s := &State{
 		Index: snap.Index, Term: snap.Term, Now: snap.Now, Wall: snap.Wall, ClusterID: snap.ClusterID,
-		digest: snap.Digest, eventSeq: snap.EventSeq, ConfigVersion: snap.ConfigVer, DNSIndex: snap.DNSIndex,
+		digest: snap.Digest, eventSeq: snap.EventSeq, ConfigVersion: snap.ConfigVer, DNSIndex: snap.DNSIndex, DNSWall: snap.DNSWall,
 		Config: snap.Config, KV: snap.KV,
 	}
 	s.index()
@@ -133,7 +140,7 @@ func (s *State) restore(snap *snapshot) error {
 		if r.Key != "" {
 			s.idem = s.idem.Set(r.Key, r.ID)
 		}
-		if r.Status == StatusPending || r.Status == StatusRunning {
+		if r.Open() {
 			s.open = s.open.Set(r.ID, struct{}{})
 		}
 	}
@@ -148,6 +155,10 @@ func (s *State) restore(snap *snapshot) error {
 	}
 	for _, r := range snap.Rests {
 		s.rests = s.rests.Set(r.ID, r)
+	}
+	s.dataKeys = snap.DataKeys
+	for _, k := range snap.NodeKeys {
+		s.nodeKeys = s.nodeKeys.Set(k.Node, k.Public)
 	}
 	for _, r := range snap.Retired {
 		s.retired = s.retired.Set(r.Name, r.Epoch)

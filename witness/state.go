@@ -19,6 +19,7 @@ type State struct {
 	Config        *Config
 	ConfigVersion uint64 // index of the entry that set Config; 0 = never
 	DNSIndex      uint64 // index of the last entry that changed a DNS answer
+	DNSWall       int64  // Unix milliseconds of that entry, from which signatures are valid
 
 	clusters kv.Map[string, *Cluster]
 	hosts    kv.Map[string, *HostState]
@@ -37,6 +38,8 @@ type State struct {
 	hostAddr map[string]string        // address → host; replaced, never changed
 	members  map[string]memberRef     // host → the member on it; replaced, never changed
 	retired  kv.Map[string, uint64]   // epoch of clusters that are declared no more
+	nodeKeys kv.Map[string, string]   // witness → its public key
+	dataKeys []DataKey                // to the secrets of devices, oldest first; replaced, never changed
 	eventSeq uint64
 	digest   uint64
 }

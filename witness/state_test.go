@@ -67,8 +67,8 @@ func sampleCommands(t *testing.T) []witness.Command {
 	for _, c := range cmds {
 		seen[witness.Kind(c)] = true
 	}
-	if len(seen) != 15 {
-		t.Fatalf("the samples have %d kinds of command, there are 15", len(seen))
+	if len(seen) != 20 {
+		t.Fatalf("the samples have %d kinds of command, there are 20", len(seen))
 	}
 	return cmds
 }

@@ -31,6 +31,7 @@ func (c *Config) Validate(drivers map[string]bool) []Fault {
 	v.sites()
 	v.devices()
 	v.hosts()
+	v.witnesses()
 	v.zones()
 	v.clusters()
 	return v.faults
@@ -88,6 +89,9 @@ func (v *validator) devices() {
 	for i, d := range v.cfg.Devices {
 		p := fmt.Sprintf("devices[%d]", i)
 		v.name(v.device, p+".name", d.Name, "device")
+		if d.Site != "" && !v.site[d.Site] {
+			v.add(p+".site", "device %q is reached through site %q, which is not declared", d.Name, d.Site)
+		}
 		if d.Driver == "" {
 			v.add(p+".driver", "device %q has no driver", d.Name)
 		} else if v.drivers != nil && !v.drivers[d.Driver] {
@@ -192,6 +196,13 @@ func (v *validator) clusters() {
 		}
 		if !c.Guarded() && c.Fast == FastOn {
 			v.add(p+".fast", "cluster %q wants fast fencing with fencing: none", c.Name)
+		}
+		v.unlock(p, c)
+		v.oneOf(p+".approval", c.Approval, "", ApprovalNone, ApprovalOverrides, ApprovalTwoPerson)
+		for name, n := range map[string]int64{"fence_limit": int64(c.FenceLimit), "fence_window": int64(c.FenceWindow), "approval_time": int64(c.ApprovalTime)} {
+			if n < 0 {
+				v.add(p+"."+name, "%s of cluster %q is negative", name, c.Name)
+			}
 		}
 		v.prefix(p, c, prefix)
 		if c.Zone != "" && !v.zone[fqdn(c.Zone)] {

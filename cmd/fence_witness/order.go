@@ -116,7 +116,7 @@ func (a *agent) holds(r *witness.Request, h *httpapi.HostView, op string) bool {
 func (a *agent) send(ctx context.Context, h *httpapi.HostView, from, op, key string) (httpapi.RequestBody, error) {
 	var body httpapi.RequestBody
 	err := a.client.post(ctx, "/v1/fences", httpapi.FenceOrder{
-		Op: op, Host: h.Name, From: from, By: "fence_witness on " + a.node, Key: key,
+		Op: op, Host: h.Name, Requester: from, By: "fence_witness on " + a.node, Key: key,
 		Reason: fmt.Sprintf("Pacemaker asks for %s of %s", a.action, a.plug),
 	}, &body)
 	var api *httpapi.Error
@@ -136,7 +136,7 @@ func (a *agent) send(ctx context.Context, h *httpapi.HostView, from, op, key str
 }
 
 func over(r *witness.Request) bool {
-	return r.Status != witness.StatusPending && r.Status != witness.StatusRunning
+	return !r.Open()
 }
 
 // follow waits for the end of an order.

@@ -53,14 +53,15 @@ func validateCommand(a *app) *cobra.Command {
 		Use: "validate -f FILE", Short: "Every fault of a configuration, with file and line", Args: cobra.NoArgs,
 		Long: `validate reads a configuration and prints all its faults as file:line: message.
 It needs no witness. With --online the witnesses check it too: whether they have
-the fence drivers that it names.`,
+the fence drivers that it names. Warnings tell what a single failure would take
+from the fencing of a host; they keep nothing from being applied.`,
 		Example: "  witnessctl validate -f quorate.yaml\n  witnessctl validate -f quorate.yaml --online",
 		RunE: func(c *cobra.Command, _ []string) error {
 			raw, name, err := a.load(file)
 			if err != nil {
 				return err
 			}
-			checked := httpapi.Checked{Valid: true, Faults: manifest.Faults{}, Changes: []manifest.Change{}}
+			checked := httpapi.Checked{Valid: true, Faults: manifest.Faults{}, Changes: []manifest.Change{}, Warnings: manifest.Faults{}}
 			if online {
 				q := url.Values{"file": {name}}
 				if err := a.send(c.Context(), call{method: http.MethodPost, path: "/v1/config/validate", query: q, body: raw, kind: "application/yaml", again: true}, &checked); err != nil {
@@ -70,7 +71,15 @@ the fence drivers that it names.`,
 					return &httpapi.Error{Meta: checked.Meta, Code: witness.CodeInvalid, Message: checked.Faults.Error(), Faults: checked.Faults}
 				}
 			}
-			return a.print(checked, func(w io.Writer) { fmt.Fprintf(w, "%s is valid\n", name) })
+			if cfg, _ := manifest.Load(name, raw, nil); cfg != nil {
+				checked.Warnings = manifest.Warnings(name, raw, cfg)
+			}
+			return a.print(checked, func(w io.Writer) {
+				fmt.Fprintf(w, "%s is valid\n", name)
+				for _, f := range checked.Warnings {
+					fmt.Fprintf(w, "warning: %s\n", f)
+				}
+			})
 		},
 	}
 	fileFlag(c, &file)

@@ -23,7 +23,7 @@ const exitHelp = `Exit codes:
   0  done
   1  another error: wrong usage, bad input, no witness answers
   2  refused by a rule; the message names it and the command that explains it
-  3  waiting for approval (nothing asks for approval in this version)
+  3  waiting for approval: a second person has to agree
   4  no quorum: the witnesses have no majority, and nothing is decided
   5  unproven: whether the host is off is not known`
 

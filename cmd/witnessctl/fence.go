@@ -23,7 +23,8 @@ type fencesBody struct {
 func fenceCommand(a *app) *cobra.Command {
 	return group("fence", "Power hosts off and on with proof, and see what is fenced",
 		"  witnessctl fence status\n  witnessctl fence off db3 --reason 'smoke'",
-		fenceStatusCommand(a), fencePowerCommand(a, "off"), fencePowerCommand(a, "on"), confirmOffCommand(a))
+		fenceStatusCommand(a), fencePowerCommand(a, "off"), fencePowerCommand(a, "on"), fencePowerCommand(a, "reboot"),
+		confirmOffCommand(a), approveCommand(a, "approve"), approveCommand(a, "deny"), fenceHistoryCommand(a), fenceTestCommand(a))
 }
 
 func fenceStatusCommand(a *app) *cobra.Command {
@@ -76,7 +77,7 @@ func (b *fencesBody) host(name string) *httpapi.HostView {
 }
 
 func writeFences(w io.Writer, b *fencesBody) {
-	t := &table{head: []string{"Host", "Site", "Runs", "Fenced", "Devices", "Silent to"}}
+	t := &table{head: []string{"Host", "Site", "Runs", "Fenced", "Devices", "Could be fenced by", "Takes", "Silent to"}}
 	for i := range b.Hosts {
 		h := &b.Hosts[i]
 		runs, fenced := "-", "no"
@@ -98,9 +99,10 @@ func writeFences(w io.Writer, b *fencesBody) {
 				silent = append(silent, s.Witness+" ("+s.Kind+")")
 			}
 		}
-		t.add(h.Name, dash(h.Site), runs, fenced, dash(strings.Join(devices, ", ")), dash(strings.Join(silent, ", ")))
+		t.add(h.Name, dash(h.Site), runs, fenced, dash(strings.Join(devices, ", ")), fencers(h), took(h.TakesOff), dash(strings.Join(silent, ", ")))
 	}
 	t.write(w)
+	writePaths(w, b)
 	if len(b.Actions) == 0 {
 		return
 	}
@@ -113,46 +115,6 @@ func writeFences(w io.Writer, b *fencesBody) {
 		t.add(act.ID, act.Kind, act.Host, string(act.Outcome), dash(string(act.Grade)), dash(act.By), took, dash(act.Reason))
 	}
 	t.write(w)
-}
-
-func fencePowerCommand(a *app, op string) *cobra.Command {
-	var w who
-	var yes bool
-	c := &cobra.Command{
-		Use: op + " HOST", Short: "Power a host " + op + " and wait for the proof",
-		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeHosts,
-		RunE: func(c *cobra.Command, args []string) error {
-			if err := w.check(); err != nil {
-				return err
-			}
-			if op == "off" && !yes {
-				if err := a.confirmOff(c.Context(), args[0]); err != nil {
-					return err
-				}
-			}
-			return a.order(c.Context(), &w, "/v1/fences", func(key string) any {
-				return httpapi.FenceOrder{Op: op, Host: args[0], By: w.by, Reason: w.reason, Key: key, Override: w.override}
-			})
-		},
-	}
-	w.flags(c)
-	w.waitFlags(c, 3*time.Minute)
-	if op == "off" {
-		c.Flags().BoolVar(&yes, "yes", false, "do not ask to type the name of the host")
-		c.Long = `fence off cuts the power of a host at once, without a shutdown, and reads back
-that it is off. It is refused, by a rule that the message names, for the host of
-a living holder and for more than half of a cluster.
-
-` + exitHelp
-		c.Example = "  witnessctl fence off db3 --by anna --reason 'smoke in rack 7'\n  witnessctl fence off db3 --reason 'monitoring' --yes --timeout 1m"
-		return c
-	}
-	c.Long = `fence on gives a host its power back. It is refused while a cluster waits for the
-proof that this host is off.
-
-` + exitHelp
-	c.Example = "  witnessctl fence on db3 --by anna --reason 'new power supply'"
-	return c
 }
 
 // confirmOff shows what a power-off means and asks for the name of the host.

@@ -46,6 +46,16 @@ func newTrio(t *testing.T) *trio {
 	})}
 	opts := httpapi.Options{
 		Backend: tr.mem, Drivers: map[string]bool{"redfish": true}, Membership: members{},
+		FenceTest: func(_ context.Context, host string) (httpapi.FenceTest, error) {
+			if host == "db9" {
+				return httpapi.FenceTest{}, &witness.Error{Code: witness.CodeNotFound, Msg: `there is no host "db9"`}
+			}
+			d := httpapi.DeviceTest{Device: "bmc1", Level: 1, Ready: true, State: "on", Faults: []string{}, Warnings: []string{"its certificate expires in 9 days"}, Took: 0.12}
+			if tr.mem.State().NobodyCan(host) {
+				d.Ready, d.State, d.Faults = false, "unknown", []string{"401: rejects user quorate"}
+			}
+			return httpapi.FenceTest{Host: host, State: d.State, Devices: []httpapi.DeviceTest{d}}, nil
+		},
 		Zone: func(zone string) (string, error) { return "$ORIGIN " + zone + ".\n", nil },
 	}
 	up := httptest.NewServer(httpapi.New(opts))

@@ -30,7 +30,10 @@ func (a *app) order(ctx context.Context, w *who, target string, order func(key s
 	if err := a.post(ctx, target, order(key), true, &body); err != nil {
 		return err
 	}
-	if !w.wait {
+	if body.Preview != nil {
+		return a.print(body, func(out io.Writer) { writePreview(out, &body) })
+	}
+	if !w.wait && body.Request.Status != witness.StatusApproval {
 		return a.print(body, func(out io.Writer) {
 			fmt.Fprintf(out, "request %d is taken; `witnessctl events` tells how it goes on\n", body.Request.ID)
 		})
@@ -53,7 +56,7 @@ func (a *app) order(ctx context.Context, w *who, target string, order func(key s
 func (a *app) follow(ctx context.Context, timeout time.Duration, body *httpapi.RequestBody) error {
 	until := time.Now().Add(timeout)
 	id := body.Request.ID
-	for !over(body.Request) {
+	for !over(body.Request) && body.Request.Status != witness.StatusApproval {
 		left := time.Until(until)
 		if left <= 0 {
 			return nil
@@ -79,9 +82,7 @@ func (a *app) follow(ctx context.Context, timeout time.Duration, body *httpapi.R
 	return nil
 }
 
-func over(r *witness.Request) bool {
-	return r.Status != witness.StatusPending && r.Status != witness.StatusRunning
-}
+func over(r *witness.Request) bool { return !r.Open() }
 
 // verdict turns the end of a request into an exit code.
 func verdict(body *httpapi.RequestBody, timeout time.Duration) error {
@@ -90,6 +91,8 @@ func verdict(body *httpapi.RequestBody, timeout time.Duration) error {
 	switch {
 	case r.Status == witness.StatusDone:
 		return nil
+	case r.Status == witness.StatusApproval:
+		return &exitError{ExitApproval, fmt.Errorf("request %d waits for a second person, who agrees with `witnessctl fence approve %d --by NAME --reason TEXT`; nothing is done before", r.ID, r.ID)}
 	case r.Status == witness.StatusRefused:
 		fail.Code = witness.CodeRefused
 	case r.Status == witness.StatusFailed && r.Kind == witness.RequestSwitchover:

@@ -54,7 +54,7 @@ that can answer does.
 	flags.BoolVar(&a.consistent, "consistent", false, "ask a quorum before reading, instead of one witness's own state")
 	root.AddCommand(
 		statusCommand(a), watchCommand(a), clusterCommand(a), switchoverCommand(a), fenceCommand(a), dnsCommand(a), eventsCommand(a),
-		validateCommand(a), diffCommand(a), applyCommand(a), configCommand(a), memberCommand(a), qnetdCommand(a), qdeviceCommand(a), completionCommand(),
+		validateCommand(a), diffCommand(a), applyCommand(a), configCommand(a), secretsCommand(a), memberCommand(a), qnetdCommand(a), qdeviceCommand(a), completionCommand(),
 	)
 	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() {

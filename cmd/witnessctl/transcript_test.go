@@ -143,6 +143,16 @@ func (tr *trio) event(what []string) {
 		tr.mem.Advance(time.Minute)
 	case "w2 and w3 die":
 		tr.mem.Describe(func(n *httpapi.NodeInfo) { n.Members[1].Alive, n.Members[2].Alive = false, false })
+	case "policy two-person":
+		cfg := *tr.mem.State().Config
+		cfg.Clusters = append([]witness.ClusterSpec(nil), cfg.Clusters...)
+		cfg.Clusters[0].Approval = witness.ApprovalTwoPerson
+		tr.apply(witness.Configure{Config: cfg, By: "anna"})
+	case "w1 loses bmc1":
+		tr.apply(witness.Observe{Witness: "w2", Items: []witness.Observation{{Host: "db1", Kind: witness.SignalFence, Device: "bmc1"}}})
+		tr.apply(witness.Observe{Witness: "w1", Items: []witness.Observation{{Host: "db1", Kind: witness.SignalFence, Device: "bmc1", Down: true, Detail: "401: the password was changed"}}})
+	case "w2 loses bmc1":
+		tr.apply(witness.Observe{Witness: "w2", Items: []witness.Observation{{Host: "db1", Kind: witness.SignalFence, Device: "bmc1", Down: true, Detail: "no route"}}})
 	case "w2 dies":
 		tr.mem.Describe(func(n *httpapi.NodeInfo) { n.Members[1].Alive = false })
 	default:

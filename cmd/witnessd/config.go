@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"quorate/dnsfailover"
 	"quorate/witness/etcdapi"
 )
 
@@ -28,10 +30,11 @@ type Config struct {
 	Peers   map[string]string `yaml:"peers"`
 	Peer    PeerConfig        `yaml:"peer"`
 	Etcd    EtcdConfig        `yaml:"etcd"`
-	DNS     ListenConfig      `yaml:"dns"`
+	DNS     DNSConfig         `yaml:"dns"`
 	HTTP    ListenConfig      `yaml:"http"`
 	Qnetd   QnetdConfig       `yaml:"qnetd"`
 	Probe   ProbeConfig       `yaml:"probe"`
+	Fencing FencingConfig     `yaml:"fencing"`
 	Timing  TimingConfig      `yaml:"timing"`
 	Log     LogConfig         `yaml:"log"`
 }
@@ -47,6 +50,106 @@ type PeerConfig struct {
 type ListenConfig struct {
 	Listen    string `yaml:"listen"`    // host:port; empty turns the service off
 	Advertise string `yaml:"advertise"` // URL that clients are told; default http://listen
+}
+
+// DNSConfig is the port of the DNS server.
+type DNSConfig struct {
+	ListenConfig `yaml:",inline"`
+	// RateLimit is how many replies per second one network (/24, /56) gets about one
+	// name over UDP; clients with a DNS cookie and TCP are exempt. Default 200, as
+	// NSD's; 0 means no limit.
+	RateLimit *uint32 `yaml:"rate_limit"`
+	// Transfer names the secondaries that may take whole zones.
+	Transfer DNSTransferConfig `yaml:"transfer"`
+	// Keys sign zones (DNSSEC). All witnesses need the same ones.
+	Keys []DNSKeyConfig `yaml:"keys"`
+	// TLS is DNS over TLS, RFC 7858.
+	TLS DNSTLSConfig `yaml:"tls"`
+}
+
+// DNSKeyConfig is one key of a zone.
+type DNSKeyConfig struct {
+	Zone      string `yaml:"zone"`
+	File      string `yaml:"file"`      // private key file, as `witnessctl dns key new` makes it
+	SEP       bool   `yaml:"sep"`       // the parent's DS record names this key
+	Published bool   `yaml:"published"` // in the DNSKEY set only: it signs nothing
+}
+
+// signingKeys reads the keys of all zones.
+func (c *DNSConfig) signingKeys() (map[string][]dnsfailover.SigningKey, error) {
+	out := map[string][]dnsfailover.SigningKey{}
+	var faults []error
+	for i, k := range c.Keys {
+		text, err := os.ReadFile(k.File)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("dns.keys[%d]: %w", i, err))
+			continue
+		}
+		key := dnsfailover.SigningKey{Private: string(text), SEP: k.SEP, Published: k.Published}
+		if _, err := key.DS(k.Zone); err != nil {
+			faults = append(faults, fmt.Errorf("dns.keys[%d]: %s: %w", i, k.File, err))
+		}
+		zone := strings.ToLower(strings.TrimSuffix(k.Zone, ".")) + "."
+		out[zone] = append(out[zone], key)
+	}
+	return out, errors.Join(faults...)
+}
+
+// DNSTLSConfig is a port for DNS over TLS. The files may be renewed in place.
+type DNSTLSConfig struct {
+	Listen string `yaml:"listen"`
+	Cert   string `yaml:"cert"`
+	Key    string `yaml:"key"`
+}
+
+// load returns nil if there is no such port.
+func (c *DNSTLSConfig) load() (*tls.Config, error) {
+	if *c == (DNSTLSConfig{}) {
+		return nil, nil
+	}
+	if c.Listen == "" || c.Cert == "" || c.Key == "" {
+		return nil, errors.New("dns.tls: listen, cert and key belong together")
+	}
+	pair := &certificate{certFile: c.Cert, keyFile: c.Key}
+	if _, err := pair.get(nil); err != nil {
+		return nil, fmt.Errorf("dns.tls: %w", err)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get, NextProtos: []string{"dot"}}, nil
+}
+
+// DNSTransferConfig is dnsfailover.Transfer in a file.
+type DNSTransferConfig struct {
+	Keys []struct {
+		Name      string `yaml:"name"`
+		Algorithm string `yaml:"algorithm"`
+		Secret    string `yaml:"secret"`
+	} `yaml:"keys"`
+	Allow  []netip.Prefix `yaml:"allow"`
+	Notify []struct {
+		Address netip.AddrPort `yaml:"address"`
+		Key     string         `yaml:"key"`
+	} `yaml:"notify"`
+}
+
+func (c *DNSTransferConfig) transfer() dnsfailover.Transfer {
+	t := dnsfailover.Transfer{Allow: c.Allow}
+	for _, k := range c.Keys {
+		t.Keys = append(t.Keys, dnsfailover.Key{Name: k.Name, Algorithm: k.Algorithm, Secret: k.Secret})
+	}
+	for _, n := range c.Notify {
+		t.Notify = append(t.Notify, dnsfailover.Secondary{Addr: n.Address, Key: n.Key})
+	}
+	return t
+}
+
+// defaultRateLimit is that of NSD, nsd.conf(5): rrl-ratelimit.
+const defaultRateLimit = 200
+
+func (d *DNSConfig) rateLimit() uint32 {
+	if d.RateLimit == nil {
+		return defaultRateLimit
+	}
+	return *d.RateLimit
 }
 
 // EtcdConfig is the port of the etcd API.
@@ -80,6 +183,11 @@ type ProbeConfig struct {
 	Interval time.Duration `yaml:"interval"` // default 500ms
 	Timeout  time.Duration `yaml:"timeout"`  // default 1s
 	Fall     int           `yaml:"fall"`     // default 3
+}
+
+// FencingConfig is how this witness looks after the fence devices.
+type FencingConfig struct {
+	Check time.Duration `yaml:"check"` // how often the devices of a host are checked; default 5m
 }
 
 // TimingConfig holds the Raft timeouts.
@@ -120,7 +228,10 @@ func LoadConfig(path string) (*Config, error) {
 
 // paths are the settings that name files, relative to the configuration.
 func (c *Config) paths() []*string {
-	out := []*string{&c.Data, &c.Etcd.Auth, &c.Qnetd.Cert, &c.Qnetd.Key, &c.Qnetd.ClientCA}
+	out := []*string{&c.Data, &c.Etcd.Auth, &c.DNS.TLS.Cert, &c.DNS.TLS.Key, &c.Qnetd.Cert, &c.Qnetd.Key, &c.Qnetd.ClientCA}
+	for i := range c.DNS.Keys {
+		out = append(out, &c.DNS.Keys[i].File)
+	}
 	if t := c.Etcd.TLS; t != nil {
 		out = append(out, &t.Cert, &t.Key, &t.ClientCA)
 	}
@@ -172,7 +283,7 @@ func (c *Config) Validate() error {
 	if !c.Join && c.Peers[c.Node] == "" {
 		add("peers: list all first witnesses with their peer addresses, this one (%q) too, the same on each; or set join: true", c.Node)
 	}
-	for name, addr := range map[string]string{"peer.listen": c.Peer.Listen, "etcd.listen": c.Etcd.Listen, "dns.listen": c.DNS.Listen, "http.listen": c.HTTP.Listen, "qnetd.listen": c.Qnetd.Listen} {
+	for name, addr := range map[string]string{"peer.listen": c.Peer.Listen, "etcd.listen": c.Etcd.Listen, "dns.listen": c.DNS.Listen, "dns.tls.listen": c.DNS.TLS.Listen, "http.listen": c.HTTP.Listen, "qnetd.listen": c.Qnetd.Listen} {
 		if _, _, err := net.SplitHostPort(addr); addr != "" && err != nil {
 			add("%s: %q is not host:port", name, addr)
 		}
@@ -187,6 +298,16 @@ func (c *Config) Validate() error {
 	}
 	if c.Etcd.TLS != nil && strings.HasPrefix(c.Etcd.Advertise, "http://") {
 		add("etcd.advertise: %q is plain text but the port speaks TLS, and Patroni follows what it is told", c.Etcd.Advertise)
+	}
+	if _, err := c.DNS.signingKeys(); err != nil {
+		add("%w", err)
+	}
+	if _, err := c.DNS.TLS.load(); err != nil {
+		add("%w", err)
+	}
+	transfer := c.DNS.Transfer.transfer()
+	if err := transfer.Validate(); err != nil {
+		add("dns.transfer: %w", err)
 	}
 	return errors.Join(faults...)
 }

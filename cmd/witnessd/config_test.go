@@ -67,3 +67,29 @@ func TestInstallPageExample(t *testing.T) {
 		t.Errorf("the example in docs/install.md does not load: %v", err)
 	}
 }
+
+func TestDNSTransferConfig(t *testing.T) {
+	dir := t.TempDir()
+	load := func(dns string) (*Config, error) {
+		path := filepath.Join(dir, "node.yaml")
+		text := "node: w1\ndata: d\npeers: {w1: 127.0.0.1:1}\npeer: {listen: 127.0.0.1:1}\nhttp: {listen: 127.0.0.1:2}\ndns:\n  listen: 127.0.0.1:53\n" + dns
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return LoadConfig(path)
+	}
+	cfg, err := load("  rate_limit: 0\n  transfer:\n    keys: [{name: xfr.test, secret: c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0}]\n    allow: [10.0.0.0/8]\n    notify: [{address: \"10.0.0.1:53\", key: xfr.test}]\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := cfg.DNS.Transfer.transfer(); len(got.Keys) != 1 || len(got.Allow) != 1 || len(got.Notify) != 1 || cfg.DNS.rateLimit() != 0 {
+		t.Errorf("%+v, rate limit %d", got, cfg.DNS.rateLimit())
+	}
+	if cfg, err = load(""); err != nil || cfg.DNS.rateLimit() != defaultRateLimit {
+		t.Errorf("default: %v, %v", cfg, err)
+	}
+	_, err = load("  transfer:\n    keys: [{name: a, secret: xx}]\n    notify: [{address: \"10.0.0.1:53\", key: b}]\n")
+	if err == nil || !strings.Contains(err.Error(), "dns.transfer") || !strings.Contains(err.Error(), `"b"`) {
+		t.Errorf("faults: %v", err)
+	}
+}

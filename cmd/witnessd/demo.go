@@ -43,7 +43,7 @@ func demoConfig(n demo.Node) Config {
 	cfg := Config{
 		Node: n.Name, Site: n.Site, Data: n.Data, Peers: n.Peers,
 		Peer: PeerConfig{Listen: n.Peer}, Etcd: EtcdConfig{ListenConfig: ListenConfig{Listen: n.Etcd}},
-		HTTP: ListenConfig{Listen: n.HTTP}, DNS: ListenConfig{Listen: n.DNS},
+		HTTP: ListenConfig{Listen: n.HTTP}, DNS: DNSConfig{ListenConfig: ListenConfig{Listen: n.DNS}},
 		Timing: TimingConfig{Heartbeat: 300 * time.Millisecond},
 	}
 	cfg.setDefaults()

@@ -23,6 +23,7 @@ type trio struct {
 	*testing.T
 	ctx   context.Context
 	etcd  [3]string
+	data  [3]string
 	conns [3]*clientv3.Client
 	nodes [3]*Services
 	stop  [3]func()
@@ -43,6 +44,7 @@ func startTrio(t *testing.T) *trio {
 			Node: name, Data: filepath.Join(t.TempDir(), name), Peers: peers, Peer: PeerConfig{Listen: peers[name]},
 			Etcd: EtcdConfig{ListenConfig: ListenConfig{Listen: c.etcd[i]}}, HTTP: ListenConfig{Listen: "127.0.0.1:0"},
 		}
+		c.data[i] = cfg.Data
 		cfg.setDefaults()
 		nctx, stop := context.WithCancel(context.Background())
 		ready, done := make(chan *Services, 1), make(chan error, 1)

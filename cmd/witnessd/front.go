@@ -32,7 +32,7 @@ type fronts struct {
 }
 
 // listen opens the ports of all front ends; nothing is served before start.
-func listen(cfg Config, b *backend, log *slog.Logger, reg *prometheus.Registry) (*fronts, error) {
+func listen(cfg Config, b *backend, care fenceCare, log *slog.Logger, reg *prometheus.Registry) (*fronts, error) {
 	f := &fronts{httpAddr: cfg.HTTP.Listen, etcdAddr: cfg.Etcd.Listen, dnsAddr: cfg.DNS.Listen}
 	if cfg.Etcd.Listen != "" {
 		l, err := listenOn(cfg.Etcd.Listen, "etcd API")
@@ -51,11 +51,24 @@ func listen(cfg Config, b *backend, log *slog.Logger, reg *prometheus.Registry) 
 			return nil, f.closeAfter(err)
 		}
 	}
-	source := &dnsSource{node: b, log: log}
+	keys, err := cfg.DNS.signingKeys()
+	if err != nil {
+		return nil, f.closeAfter(err)
+	}
+	source := &dnsSource{node: b, log: log, keys: keys}
 	if cfg.DNS.Listen != "" {
-		var err error
+		secure, err := cfg.DNS.TLS.load()
+		if err != nil {
+			return nil, f.closeAfter(err)
+		}
+		var tlsAddrs []string
+		if secure != nil {
+			tlsAddrs = []string{cfg.DNS.TLS.Listen}
+		}
 		f.dns, err = dnsfailover.NewServer(dnsfailover.Config{
+			TLSAddrs: tlsAddrs, TLS: secure,
 			Addrs: []string{cfg.DNS.Listen}, Source: source, Log: log, Registerer: reg, ID: cfg.Node, Version: version,
+			RateLimit: cfg.DNS.rateLimit(), Transfer: cfg.DNS.Transfer.transfer(),
 		})
 		if err != nil {
 			return nil, f.closeAfter(err)
@@ -71,7 +84,8 @@ func listen(cfg Config, b *backend, log *slog.Logger, reg *prometheus.Registry) 
 		known[name] = true
 	}
 	f.api = httpapi.New(httpapi.Options{
-		Backend: httpBackend{b}, Qnetd: f.qnetdInfo(cfg.Qnetd), Zone: source.zoneText, Drivers: known, Membership: b.Node, Log: log,
+		Backend: httpBackend{b}, Qnetd: f.qnetdInfo(cfg.Qnetd), Zone: source.zoneText, Drivers: known, CheckDevice: care.fencer.CheckSettings, Membership: b.Node, Log: log,
+		FenceTest: fenceTest(b, care.fencer), FenceWarnings: care.checker.Warnings, Secrets: care.secrets,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}),
 	})
 	f.log = log

@@ -29,6 +29,9 @@ func newStateMetrics(state func() *witness.State) *stateMetrics {
 		"qnetd_voting":         {"1 while the quorum device of a corosync cluster gives a full vote.", []string{"cluster"}},
 		"qnetd_moving":         {"1 while the vote of a corosync cluster is withdrawn from its holder and nobody else has it yet.", []string{"cluster"}},
 		"host_fenced":          {"1 while the host is proven off and has not been seen on since.", []string{"host"}},
+		"host_fenceable":       {"1 if some witness could power the host off now, 0 if none could that has looked; absent while that is not known.", []string{"host"}},
+		"fence_path_ready":     {"1 if the witness could use the fence device of the host when it last looked.", []string{"host", "device", "witness"}},
+		"host_off_seconds":     {"How long a power-off of the host usually takes until it is proven.", []string{"host"}},
 		"actions_pending":      {"Power actions that are planned and not finished.", nil},
 		"kv_revision":          {"Revision of the key space.", nil},
 		"kv_bytes":             {"Size of the key space with its history.", nil},
@@ -68,7 +71,17 @@ func (m *stateMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	for i := range s.Config.Hosts {
 		name := s.Config.Hosts[i].Name
-		gauge("host_fenced", flag(s.Host(name).Fenced), name)
+		h := s.Host(name)
+		gauge("host_fenced", flag(h.Fenced), name)
+		for _, p := range h.Paths {
+			gauge("fence_path_ready", flag(p.Ready), name, p.Device, p.Witness)
+		}
+		if can, cannot := len(s.Fencers(name)) > 0, s.NobodyCan(name); can || cannot {
+			gauge("host_fenceable", flag(can), name)
+		}
+		if len(h.Took) > 0 {
+			gauge("host_off_seconds", h.Baseline().Seconds(), name)
+		}
 	}
 	gauge("actions_pending", float64(len(s.PendingActions())))
 	gauge("kv_revision", float64(s.KV.Revision()))

@@ -13,15 +13,30 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"quorate/fencing"
+	"quorate/fencing/agent"
+	"quorate/fencing/ipmi"
+	"quorate/fencing/manual"
+	"quorate/fencing/pdu"
 	"quorate/fencing/redfish"
+	"quorate/fencing/relay"
+	"quorate/fencing/watchdog"
 	"quorate/witness/node"
 	"quorate/witness/probe"
 	"quorate/witness/reconcile"
+	"quorate/witness/seal"
 )
 
 // drivers names every fence driver that this program has.
 var drivers = map[string]reconcile.Driver{
-	"redfish": func(settings map[string]string) (fencing.Device, error) { return redfish.Open(settings) },
+	"agent":    func(settings map[string]string) (fencing.Device, error) { return agent.Open(settings) },
+	"ipmi":     func(settings map[string]string) (fencing.Device, error) { return ipmi.Open(settings) },
+	"manual":   func(settings map[string]string) (fencing.Device, error) { return manual.Open(settings) },
+	"pdu":      func(settings map[string]string) (fencing.Device, error) { return pdu.Open(settings) },
+	"redfish":  func(settings map[string]string) (fencing.Device, error) { return redfish.Open(settings) },
+	"relay":    func(settings map[string]string) (fencing.Device, error) { return relay.Open(settings) },
+	"watchdog": func(settings map[string]string) (fencing.Device, error) { return watchdog.Open(settings) },
+
+	"redfish-outlet": func(settings map[string]string) (fencing.Device, error) { return redfish.OpenOutlets(settings) },
 }
 
 // Options is what Run needs.
@@ -53,7 +68,14 @@ func Run(ctx context.Context, opts Options) error {
 	reg.MustRegister(newStateMetrics(n.State))
 	n.OnEvents(newEventLog(log, reg).write)
 
-	front, err := listen(opts.Config, b, log, reg)
+	keeper, err := seal.Open(opts.Config.Data, b, log)
+	if err != nil {
+		_ = n.Close()
+		return err
+	}
+	fencer := &reconcile.Fencer{Drivers: drivers, Reveal: keeper.Reveal}
+	checker := &reconcile.Checker{Node: b, Fencer: fencer, Log: log, Timing: reconcile.CheckTiming{Interval: opts.Config.Fencing.Check}}
+	front, err := listen(opts.Config, b, fenceCare{fencer, checker, keeper}, log, reg)
 	if err != nil {
 		_ = n.Close()
 		return err
@@ -71,13 +93,17 @@ func Run(ctx context.Context, opts Options) error {
 	defer stopFront(nil)
 	g, gctx := errgroup.WithContext(fctx)
 	front.start(g, gctx)
-	loop := &reconcile.Loop{Node: b, Executor: &reconcile.Fencer{Drivers: drivers}, Log: log}
+	loop := &reconcile.Loop{Node: b, Executor: fencer, Log: log}
 	g.Go(func() error { return loop.Run(gctx) })
+	g.Go(func() error { return keeper.Run(gctx) })
+	g.Go(func() error { return checker.Run(gctx) })
 	reporter := &probe.Reporter{Node: b, Sessions: front, Log: log, Timing: probe.Timing{
 		Interval: opts.Config.Probe.Interval, Timeout: opts.Config.Probe.Timeout, Fall: opts.Config.Probe.Fall,
 	}}
 	g.Go(func() error { return reporter.Run(gctx) })
 	g.Go(func() error { return (&compactor{node: b, log: log}).Run(gctx) })
+	signer := &resigner{node: b, log: log, signs: len(opts.Config.DNS.Keys) > 0}
+	g.Go(func() error { return signer.Run(gctx) })
 	log.Info("witness runs", "version", version, "etcd", front.etcdAddr, "http", front.httpAddr, "dns", front.dnsAddr)
 
 	frontDone := make(chan error, 1)

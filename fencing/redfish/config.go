@@ -38,6 +38,10 @@ type Config struct {
 	// sent. System is the path of the resource, such as /redfish/v1/Systems/1.
 	System, UUID, Serial, HostName string
 
+	// Chassis is the path of the machine's chassis, whose Chassis.Reset is used where the system itself offers no ForceOff.
+	// It must hold this system and no other.
+	Chassis string
+
 	// Trust, at most one; without any the system's certificate authorities decide.
 	CAFile     string // PEM
 	CertSHA256 string // fingerprint of the certificate: hex (colons allowed) or base64
@@ -52,12 +56,24 @@ type Config struct {
 // error reports every fault at once; README.md lists the settings.
 func Open(settings map[string]string) (fencing.Device, error) {
 	var c Config
+	faults := c.parse(settings, map[string]*string{
+		"system": &c.System, "chassis": &c.Chassis, "uuid": &c.UUID, "serial": &c.Serial, "hostname": &c.HostName,
+	})
+	device, err := New(c)
+	if err = errors.Join(append(faults, err)...); err != nil {
+		return nil, err
+	}
+	return device, nil
+}
+
+// parse reads the settings that every Redfish device has, and those named by more.
+func (c *Config) parse(settings map[string]string, more map[string]*string) []error {
 	var faults []error
 	texts := map[string]*string{
 		"name": &c.Name, "url": &c.URL, "username": &c.Username, "password": &c.Password, "auth": (*string)(&c.Auth),
-		"system": &c.System, "uuid": &c.UUID, "serial": &c.Serial, "hostname": &c.HostName,
 		"ca_file": &c.CAFile, "cert_sha256": &c.CertSHA256, "spki_sha256": &c.SPKISHA256,
 	}
+	maps.Copy(texts, more)
 	durations := map[string]*time.Duration{"dial_timeout": &c.DialTimeout, "call_timeout": &c.CallTimeout}
 	for _, key := range slices.Sorted(maps.Keys(settings)) {
 		value := settings[key]
@@ -78,11 +94,7 @@ func Open(settings map[string]string) (fencing.Device, error) {
 			faults = append(faults, fmt.Errorf("redfish: %s: %w", key, err))
 		}
 	}
-	device, err := New(c)
-	if err = errors.Join(append(faults, err)...); err != nil {
-		return nil, err
-	}
-	return device, nil
+	return faults
 }
 
 // New makes a device. It does no I/O but reading CAFile. Its error reports every fault at once.
@@ -113,6 +125,11 @@ func New(c Config) (*Device, error) {
 	if c.System != "" {
 		if c.System, err = localPath(origin, c.System); err != nil {
 			fault("system: %v", err)
+		}
+	}
+	if c.Chassis != "" {
+		if c.Chassis, err = localPath(origin, c.Chassis); err != nil {
+			fault("chassis: %v", err)
 		}
 	}
 	if c.DialTimeout == 0 {

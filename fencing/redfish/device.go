@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -24,6 +23,7 @@ type Device struct {
 
 	client   *gofish.APIClient // nil: not logged in
 	session  string            // to delete at the end; empty with Basic
+	again    bool              // it was lost once, and made anew
 	uri      string            // of the system, once it is found
 	last     system            // the latest one that could be parsed
 	answered bool              // last is set
@@ -136,16 +136,20 @@ func (d *Device) reset(ctx context.Context, kind gofishsystem.ResetType) error {
 	if err := d.verify(d.last); err != nil {
 		return err
 	}
-	target, err := d.action(kind)
+	resource, target, err := d.action(kind)
 	if err != nil {
 		return err
 	}
-	payload := map[string]string{"ResetType": string(kind)}
+	return d.act(string(kind), resource, target, map[string]string{"ResetType": string(kind)})
+}
+
+// act sends an action of the resource at uri. An ETag goes along only if the BMC asks for one.
+func (d *Device) act(what, uri, target string, payload any) error {
 	r, err := d.post(target, payload, "")
 	if err == nil && (r.status == http.StatusPreconditionFailed || r.status == http.StatusPreconditionRequired) {
-		fresh, getErr := d.get(d.uri)
+		fresh, getErr := d.get(uri)
 		if getErr != nil {
-			return fmt.Errorf("the BMC wants an ETag with %s, but gives none: %w", kind, getErr)
+			return fmt.Errorf("the BMC wants an ETag with %s, but gives none: %w", what, getErr)
 		}
 		etag := fresh.etag
 		if etag == "" {
@@ -154,9 +158,9 @@ func (d *Device) reset(ctx context.Context, kind gofishsystem.ResetType) error {
 		r, err = d.post(target, payload, etag)
 	}
 	if err != nil {
-		return fmt.Errorf("%s was sent, but not answered: %w", kind, err)
+		return fmt.Errorf("%s was sent, but not answered: %w", what, err)
 	}
-	return d.failure(string(kind), r)
+	return d.failure(what, r)
 }
 
 func (d *Device) reread() error {
@@ -169,42 +173,4 @@ func (d *Device) reread() error {
 		err = fmt.Errorf("nothing was sent: the system cannot be read (%s)", reading.Raw)
 	}
 	return err
-}
-
-// action returns the target of the reset action, having made sure that kind is not excluded by what the BMC lists.
-// Where it lists nothing, the command is tried and the state decides.
-func (d *Device) action(kind gofishsystem.ResetType) (string, error) {
-	if d.last.target == "" {
-		return "", fmt.Errorf("%w: %s offers no action ComputerSystem.Reset, so this BMC cannot switch it", fencing.ErrPermanent, d.uri)
-	}
-	target, err := localPath(d.origin, d.last.target)
-	if err != nil {
-		return "", fmt.Errorf("%w: the target of ComputerSystem.Reset: %w", fencing.ErrPermanent, err)
-	}
-	allowed := d.last.allowed
-	if d.last.actionInfo != "" && !slices.Contains(allowed, string(kind)) {
-		allowed = append(slices.Clone(allowed), d.actionInfo(d.last.actionInfo)...)
-	}
-	if len(allowed) > 0 && !slices.Contains(allowed, string(kind)) {
-		return "", fmt.Errorf("%w: the BMC does not offer %s, only %s: fence this host by another device",
-			fencing.ErrPermanent, kind, strings.Join(allowed, ", "))
-	}
-	return target, nil
-}
-
-// actionInfo returns the values that the ActionInfo resource lists; none if it cannot be had.
-func (d *Device) actionInfo(link string) []string {
-	path, err := localPath(d.origin, link)
-	if err != nil {
-		return nil
-	}
-	r, err := d.get(path)
-	if err != nil || r.status != http.StatusOK {
-		return nil
-	}
-	values, err := parseActionInfo(r.body)
-	if err != nil {
-		return nil
-	}
-	return values
 }

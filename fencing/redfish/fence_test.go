@@ -94,45 +94,64 @@ func TestFaults(t *testing.T) {
 		unknown   = fencing.Unknown
 	)
 	cases := map[string]struct {
-		config simulated.Config
-		auth   redfish.Auth
-		faults []simulated.Fault
-		off    bool // the machine is off at the start
-		want   want
+		config  simulated.Config
+		auth    redfish.Auth
+		system  string
+		chassis string
+		faults  []simulated.Fault
+		off     bool // the machine is off at the start
+		want    want
 	}{
-		"healthy":                 {want: want{confirmed, "Off", "2 times in a row"}},
-		"healthy, session":        {auth: redfish.AuthSession, want: want{confirmed, "Off", ""}},
-		"slow off":                {config: simulated.Config{Delay: 700 * time.Millisecond}, want: want{confirmed, "Off", ""}},
-		"already off":             {off: true, want: want{confirmed, "Off", ""}},
-		"already off, conflict":   {off: true, faults: faults(simulated.ConflictWhenOff), want: want{confirmed, "Off", ""}},
-		"action info":             {config: systems(simulated.System{ActionInfo: true}), want: want{confirmed, "Off", ""}},
-		"no values listed":        {faults: faults(simulated.NoValues), want: want{confirmed, "Off", ""}},
-		"412 to If-Match":         {faults: faults(simulated.RefuseIfMatch), want: want{confirmed, "Off", ""}},
-		"412 without If-Match":    {faults: faults(simulated.WantIfMatch412), want: want{confirmed, "Off", ""}},
-		"428 without If-Match":    {faults: faults(simulated.RequireIfMatch), want: want{confirmed, "Off", ""}},
-		"500 but acts":            {faults: faults(simulated.ErrorButActs), want: want{confirmed, "Off", ""}},
-		"post never answered":     {faults: faults(simulated.StallPost), want: want{confirmed, "Off", ""}},
-		"empty body in between":   {config: simulated.Config{Delay: 400 * time.Millisecond}, faults: faults(simulated.EmptyBody), want: want{confirmed, "Off", ""}},
-		"empty body, searching":   {config: simulated.Config{Delay: 2 * time.Second, Systems: []simulated.System{{SerialNumber: "SN1"}}}, faults: faults(simulated.EmptyBody), want: want{confirmed, "Off", ""}},
-		"sessions full":           {auth: redfish.AuthSession, faults: faults(simulated.SessionsFull), want: want{confirmed, "Off", ""}},
-		"no session service":      {auth: redfish.AuthSession, faults: faults(simulated.NoSessions), want: want{confirmed, "Off", ""}},
-		"stall connect":           {faults: faults(simulated.StallConnect), want: want{refused, "On", "first contact"}},
-		"stall after TLS":         {faults: faults(simulated.StallTLS), want: want{refused, "On", "first contact"}},
-		"unauthorized":            {faults: faults(simulated.Unauthorized), want: want{refused, "On", "401"}},
-		"unauthorized, session":   {auth: redfish.AuthSession, faults: faults(simulated.Unauthorized), want: want{refused, "On", "401"}},
-		"forbidden":               {faults: faults(simulated.Forbidden), want: want{refused, "On", "403"}},
-		"no ForceOff":             {faults: faults(simulated.NoForceOff), want: want{refused, "On", "does not offer ForceOff"}},
-		"no ForceOff, ActionInfo": {config: systems(simulated.System{ActionInfo: true}), faults: faults(simulated.NoForceOff), want: want{refused, "On", "does not offer ForceOff"}},
-		"two systems":             {config: systems(simulated.System{}, simulated.System{}), want: want{refused, "On", "2 systems"}},
-		"500":                     {faults: faults(simulated.ServerError), want: want{unknown, "On", "last state on"}},
-		"lie":                     {faults: faults(simulated.Lie), want: want{unknown, "On", "last state on"}},
-		"stuck":                   {faults: faults(simulated.StuckPoweringOff), want: want{unknown, "On", "PoweringOff"}},
-		"vanishes after POST":     {faults: faults(simulated.VanishAfterPost), want: want{unknown, "Off", "vanished"}},
-		"stalls after POST":       {faults: faults(simulated.StallAfterPost), want: want{unknown, "Off", "vanished"}},
-		"empty body for ever":     {faults: faults(simulated.EmptyBodyAlways), want: want{unknown, "On", "unparseable"}},
-		"paused for ever":         {faults: faults(simulated.StatePaused), want: want{unknown, "Off", "Paused"}},
-		"state null":              {faults: faults(simulated.StateNull), want: want{unknown, "Off", "last state unknown"}},
-		"flickers, and lies":      {faults: faults(simulated.FlickersOff, simulated.Lie), want: want{unknown, "On", ""}},
+		"healthy":                   {want: want{confirmed, "Off", "2 times in a row"}},
+		"healthy, session":          {auth: redfish.AuthSession, want: want{confirmed, "Off", ""}},
+		"slow off":                  {config: simulated.Config{Delay: 700 * time.Millisecond}, want: want{confirmed, "Off", ""}},
+		"already off":               {off: true, want: want{confirmed, "Off", ""}},
+		"already off, conflict":     {off: true, faults: faults(simulated.ConflictWhenOff), want: want{confirmed, "Off", ""}},
+		"action info":               {config: systems(simulated.System{ActionInfo: true}), want: want{confirmed, "Off", ""}},
+		"no values listed":          {faults: faults(simulated.NoValues), want: want{confirmed, "Off", ""}},
+		"412 to If-Match":           {faults: faults(simulated.RefuseIfMatch), want: want{confirmed, "Off", ""}},
+		"412 without If-Match":      {faults: faults(simulated.WantIfMatch412), want: want{confirmed, "Off", ""}},
+		"428 without If-Match":      {faults: faults(simulated.RequireIfMatch), want: want{confirmed, "Off", ""}},
+		"500 but acts":              {faults: faults(simulated.ErrorButActs), want: want{confirmed, "Off", ""}},
+		"post never answered":       {faults: faults(simulated.StallPost), want: want{confirmed, "Off", ""}},
+		"empty body in between":     {config: simulated.Config{Delay: 400 * time.Millisecond}, faults: faults(simulated.EmptyBody), want: want{confirmed, "Off", ""}},
+		"empty body, searching":     {config: simulated.Config{Delay: 2 * time.Second, Systems: []simulated.System{{SerialNumber: "SN1"}}}, faults: faults(simulated.EmptyBody), want: want{confirmed, "Off", ""}},
+		"sessions full":             {auth: redfish.AuthSession, faults: faults(simulated.SessionsFull), want: want{confirmed, "Off", ""}},
+		"no session service":        {auth: redfish.AuthSession, faults: faults(simulated.NoSessions), want: want{confirmed, "Off", ""}},
+		"stall connect":             {faults: faults(simulated.StallConnect), want: want{refused, "On", "first contact"}},
+		"stall after TLS":           {faults: faults(simulated.StallTLS), want: want{refused, "On", "first contact"}},
+		"unauthorized":              {faults: faults(simulated.Unauthorized), want: want{refused, "On", "401"}},
+		"unauthorized, session":     {auth: redfish.AuthSession, faults: faults(simulated.Unauthorized), want: want{refused, "On", "401"}},
+		"forbidden":                 {faults: faults(simulated.Forbidden), want: want{refused, "On", "403"}},
+		"no ForceOff":               {faults: faults(simulated.NoForceOff), want: want{refused, "On", "does not offer ForceOff"}},
+		"no ForceOff, ActionInfo":   {config: systems(simulated.System{ActionInfo: true}), faults: faults(simulated.NoForceOff), want: want{refused, "On", "does not offer ForceOff"}},
+		"two systems":               {config: systems(simulated.System{}, simulated.System{}), want: want{refused, "On", "2 systems"}},
+		"500":                       {faults: faults(simulated.ServerError), want: want{unknown, "On", "last state on"}},
+		"lie":                       {faults: faults(simulated.Lie), want: want{unknown, "On", "last state on"}},
+		"stuck":                     {faults: faults(simulated.StuckPoweringOff), want: want{unknown, "On", "PoweringOff"}},
+		"vanishes after POST":       {faults: faults(simulated.VanishAfterPost), want: want{unknown, "Off", "vanished"}},
+		"stalls after POST":         {faults: faults(simulated.StallAfterPost), want: want{unknown, "Off", "vanished"}},
+		"empty body for ever":       {faults: faults(simulated.EmptyBodyAlways), want: want{unknown, "On", "unparseable"}},
+		"paused for ever":           {faults: faults(simulated.StatePaused), want: want{unknown, "Off", "Paused"}},
+		"state null":                {faults: faults(simulated.StateNull), want: want{unknown, "Off", "last state unknown"}},
+		"session lost":              {auth: redfish.AuthSession, faults: faults(simulated.SessionLost), want: want{confirmed, "Off", ""}},
+		"202 with a task":           {config: simulated.Config{Delay: 400 * time.Millisecond}, faults: faults(simulated.AcceptTask), want: want{confirmed, "Off", ""}},
+		"202, and the task fails":   {faults: faults(simulated.TaskFails), want: want{unknown, "On", "last state on"}},
+		"503 to everything":         {faults: faults(simulated.Unavailable), want: want{unknown, "On", "503"}},
+		"10 s for each answer":      {faults: faults(simulated.SlowAnswers), want: want{refused, "On", "first contact"}},
+		"only the chassis":          {config: systems(simulated.System{ChassisReset: true}), chassis: "/redfish/v1/Chassis/1", want: want{confirmed, "Off", ""}},
+		"only the chassis, no path": {config: systems(simulated.System{ChassisReset: true}), want: want{refused, "On", "no action ComputerSystem.Reset"}},
+		"chassis without ForceOff":  {config: systems(simulated.System{ChassisReset: true}), chassis: "/redfish/v1/Chassis/1", faults: faults(simulated.NoForceOff), want: want{refused, "On", "does not offer ForceOff"}},
+		"chassis of another system": {
+			config: systems(simulated.System{ChassisReset: true}, simulated.System{ChassisReset: true}), system: "/redfish/v1/Systems/1",
+			chassis: "/redfish/v1/Chassis/2", want: want{refused, "On", "must hold this system and nothing else"},
+		},
+		"chassis of two systems": {
+			config: simulated.Config{SharedChassis: true, Systems: []simulated.System{{ChassisReset: true}, {}}}, system: "/redfish/v1/Systems/1",
+			chassis: "/redfish/v1/Chassis/1", want: want{refused, "On", "and nothing else"},
+		},
+		"chassis is a system": {config: systems(simulated.System{ChassisReset: true}), chassis: "/redfish/v1/Systems/1", want: want{refused, "On", "is no chassis"}},
+		"flickers, and lies":  {faults: faults(simulated.FlickersOff, simulated.Lie), want: want{unknown, "On", ""}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -147,9 +166,9 @@ func TestFaults(t *testing.T) {
 				t.Fatal(err)
 			}
 			cfg := config(bmc)
-			cfg.Auth = c.auth
+			cfg.Auth, cfg.System, cfg.Chassis = c.auth, c.system, c.chassis
 			tm := timing()
-			if c.want.outcome != unknown && !strings.Contains(name, "stall") {
+			if c.want.outcome != unknown && !strings.Contains(name, "stall") && !strings.Contains(name, "10 s") {
 				tm = patient()
 			}
 			if name == "post never answered" {

@@ -12,13 +12,27 @@ import (
 // system is what fencing needs of a ComputerSystem resource (DSP0268). It is parsed here and not by gofish, whose type
 // covers the whole schema: one vendor's ill-typed field anywhere in it would make the power state unreadable.
 type system struct {
-	power      string // PowerState as sent; empty if absent, null or not a string
-	uuid       string
-	serial     string
-	hostName   string
-	target     string   // of #ComputerSystem.Reset
+	power       string // PowerState as sent; empty if absent, null or not a string
+	uuid        string
+	serial      string
+	hostName    string
+	resetAction // #ComputerSystem.Reset
+}
+
+// resetAction is how a resource says that it can be reset (DSP0266, "Actions").
+type resetAction struct {
+	target     string   // empty: it cannot
 	allowed    []string // ResetType@Redfish.AllowableValues
 	actionInfo string   // link to further allowable values
+}
+
+func (o object) resetAction(name string) resetAction {
+	reset := o.object("Actions").object(name)
+	return resetAction{
+		target:     reset.text("target"),
+		allowed:    reset.texts("ResetType@Redfish.AllowableValues"),
+		actionInfo: reset.text("@Redfish.ActionInfo"),
+	}
 }
 
 type object map[string]json.RawMessage
@@ -38,6 +52,21 @@ func (o object) text(name string) string {
 		return ""
 	}
 	return s
+}
+
+// flag returns a member that is a boolean; false if it is none.
+func (o object) flag(name string) bool {
+	var b bool
+	return json.Unmarshal(o[name], &b) == nil && b
+}
+
+// number returns a member that is a number; 0 if it is none.
+func (o object) number(name string) float64 {
+	var n float64
+	if json.Unmarshal(o[name], &n) != nil {
+		return 0
+	}
+	return n
 }
 
 func (o object) object(name string) object {
@@ -82,26 +111,23 @@ func parseSystem(data []byte) (system, error) {
 	if kind := o.text("@odata.type"); kind != "" && !strings.HasPrefix(kind, "#ComputerSystem.") {
 		return system{}, errNotSystem
 	}
-	reset := o.object("Actions").object("#ComputerSystem.Reset")
 	return system{
-		power:      o.text("PowerState"),
-		uuid:       o.text("UUID"),
-		serial:     o.text("SerialNumber"),
-		hostName:   o.text("HostName"),
-		target:     reset.text("target"),
-		allowed:    reset.texts("ResetType@Redfish.AllowableValues"),
-		actionInfo: reset.text("@Redfish.ActionInfo"),
+		power:       o.text("PowerState"),
+		uuid:        o.text("UUID"),
+		serial:      o.text("SerialNumber"),
+		hostName:    o.text("HostName"),
+		resetAction: o.resetAction("#ComputerSystem.Reset"),
 	}, nil
 }
 
-// parseActionInfo returns the allowable values of ResetType in an ActionInfo resource (DSP0266, 9.4 "Actions").
-func parseActionInfo(data []byte) ([]string, error) {
+// parseActionInfo returns the allowable values of a parameter in an ActionInfo resource (DSP0266, 9.4 "Actions").
+func parseActionInfo(data []byte, name string) ([]string, error) {
 	o, err := parseObject(data)
 	if err != nil {
 		return nil, err
 	}
 	for _, parameter := range o.objects("Parameters") {
-		if parameter.text("Name") == "ResetType" {
+		if parameter.text("Name") == name {
 			return parameter.texts("AllowableValues"), nil
 		}
 	}

@@ -45,7 +45,7 @@ func TestParseSystem(t *testing.T) {
 }
 
 func TestParseActionInfo(t *testing.T) {
-	values, err := parseActionInfo([]byte(`{"Parameters":[{"Name":"Other","AllowableValues":["X"]},{"Name":"ResetType","AllowableValues":["On",7,"ForceOff"]}]}`))
+	values, err := parseActionInfo([]byte(`{"Parameters":[{"Name":"Other","AllowableValues":["X"]},{"Name":"ResetType","AllowableValues":["On",7,"ForceOff"]}]}`), "ResetType")
 	if err != nil || strings.Join(values, " ") != "On ForceOff" {
 		t.Errorf("%q, %v", values, err)
 	}
@@ -66,7 +66,7 @@ func FuzzParsers(f *testing.F) {
 				t.Errorf("off, by %q", data)
 			}
 		}
-		_, _ = parseActionInfo(data)
+		_, _ = parseActionInfo(data, "ResetType")
 		_, _, _ = parseMembers(data)
 	})
 }

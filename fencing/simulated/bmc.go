@@ -37,6 +37,7 @@ type System struct {
 	// AllowableValues of ResetType; default On and ForceOff. With ActionInfo they are listed there and not inline.
 	AllowableValues []string
 	ActionInfo      bool
+	ChassisReset    bool // the system itself has no reset action; its chassis has
 }
 
 // Config describes a BMC. All but Systems has a default.
@@ -46,7 +47,11 @@ type Config struct {
 	Password    string // default password
 	Role        string // of the user: Administrator, Operator or ReadOnly; default Operator
 	Systems     []System
+	PDUs        []PDU
 	Certificate *tls.Certificate // default: self-signed, made by New
+
+	SharedChassis bool          // all systems are in chassis 1, as blades are
+	AnswerDelay   time.Duration // of the fault SlowAnswers; default 10 s
 
 	// Delay is the machine's own time between a command and its effect.
 	Delay time.Duration
@@ -70,8 +75,10 @@ type BMC struct {
 	silent   bool // stalled after an action: nothing is answered any more
 	delay    time.Duration
 	systems  []*machine
+	outlets  []*machine
 	sessions map[string]string // ID to token
 	serial   int               // of sessions
+	forgot   bool              // SessionLost has happened
 	commands []Command
 
 	connections int             // accepted so far
@@ -85,6 +92,7 @@ func New(c Config) (*BMC, error) {
 	c.Listen = cmp.Or(c.Listen, "127.0.0.1:0")
 	c.User, c.Password = cmp.Or(c.User, "admin"), cmp.Or(c.Password, "password")
 	c.Role = cmp.Or(c.Role, "Operator")
+	c.AnswerDelay = cmp.Or(c.AnswerDelay, 10*time.Second)
 	c.Systems = slices.Clone(c.Systems)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -96,7 +104,7 @@ func New(c Config) (*BMC, error) {
 		config: c, delay: c.Delay,
 		changed: make(chan struct{}), faults: map[Fault]bool{}, sessions: map[string]string{},
 	}
-	if err := b.addSystems(); err != nil {
+	if err := errors.Join(b.addSystems(), b.addPDUs()); err != nil {
 		return nil, err
 	}
 	var err error

@@ -3,6 +3,7 @@ package simulated
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -53,7 +54,7 @@ func (b *BMC) postFault(w http.ResponseWriter, r *http.Request) {
 
 func (b *BMC) getPower(w http.ResponseWriter, _ *http.Request) {
 	systems := map[string]string{}
-	for _, m := range b.systems {
+	for _, m := range append(slices.Clone(b.systems), b.outlets...) {
 		systems[m.ID] = b.Power(m.ID)
 	}
 	write(w, http.StatusOK, object{"systems": systems, "commands": append([]Command{}, b.Commands()...)})

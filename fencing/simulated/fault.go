@@ -1,6 +1,7 @@
 package simulated
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -43,15 +44,21 @@ const (
 	SessionsFull      Fault = "sessions-full"        // 503 to a login by session
 	NoSessions        Fault = "no-sessions"          // the service root links to no sessions
 	ConflictOnOn      Fault = "conflict-on-on"       // 409 to the first two On after an off (iDRAC10)
+	SessionLost       Fault = "session-lost"         // forgets every session at the first action, and answers 401 to its token
+	AcceptTask        Fault = "accept-task"          // 202 with a task to actions, carried out
+	TaskFails         Fault = "task-fails"           // 202 with a task to actions, not carried out
+	Unavailable       Fault = "unavailable"          // 503 to everything that needs a login
+	SlowAnswers       Fault = "slow-answers"         // answers everything, but only after Config.AnswerDelay
 )
 
-// Faults are all that exist, in the order of the list above.
+// Faults are all that exist, those of systems in the order of the list above.
 func Faults() []Fault {
-	return []Fault{
+	return append([]Fault{
 		StallConnect, StallTLS, StallPost, StallAfterPost, VanishAfterPost, Unauthorized, Forbidden, ConflictWhenOff,
 		BadRequestWhenOff, RefuseIfMatch, RequireIfMatch, WantIfMatch412, ServerError, ErrorButActs, Lie, StuckPoweringOff, StatePaused,
 		StateNull, EmptyBody, EmptyBodyAlways, NoForceOff, NoValues, ReportsOff, FlickersOff, SessionsFull, NoSessions, ConflictOnOn,
-	}
+		SessionLost, AcceptTask, TaskFails, Unavailable, SlowAnswers,
+	}, pduFaults()...)
 }
 
 // SetFault replaces the set of faults; without arguments the BMC is healthy again, and reachable if it had vanished.
@@ -126,6 +133,9 @@ func (b *BMC) hold(done <-chan struct{}, stalled func() bool) {
 func (b *BMC) stalls(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b.hold(r.Context().Done(), func() bool { return b.faults[StallTLS] || b.silent })
+		if b.has(SlowAnswers) {
+			b.dawdle(r.Context())
+		}
 		b.mu.Lock()
 		gone := b.gone
 		b.mu.Unlock()
@@ -134,6 +144,16 @@ func (b *BMC) stalls(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// dawdle waits for AnswerDelay, or until the client has gone.
+func (b *BMC) dawdle(ctx context.Context) {
+	timer := time.NewTimer(b.config.AnswerDelay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // gate is the listener of a BMC that may stall before TLS, or vanish.

@@ -65,9 +65,11 @@ func (b *BMC) SetPower(system, state string) error {
 
 // find needs b.mu.
 func (b *BMC) find(id string) *machine {
-	for _, m := range b.systems {
-		if m.ID == id {
-			return m
+	for _, list := range [][]*machine{b.systems, b.outlets} {
+		for _, m := range list {
+			if m.ID == id {
+				return m
+			}
 		}
 	}
 	return nil
@@ -111,11 +113,14 @@ func (b *BMC) reset(m *machine, kind, ifMatch string) (int, string) {
 		m.refused++
 		return http.StatusConflict, "ActionParameterValueConflict: the system is still going off."
 	}
-	if !fault(Lie) && m.reported != map[string]string{On: On, "ForceOff": Off}[kind] {
+	if !fault(Lie) && !fault(TaskFails) && m.reported != map[string]string{On: On, "ForceOff": Off}[kind] {
 		b.begin(m, kind == On)
 	}
 	if fault(ErrorButActs) {
 		return http.StatusInternalServerError, "The request failed due to an internal service error."
+	}
+	if fault(AcceptTask) || fault(TaskFails) {
+		return http.StatusAccepted, ""
 	}
 	return http.StatusNoContent, ""
 }

@@ -36,6 +36,9 @@ func (b *BMC) serveRoot(w http.ResponseWriter, _ *http.Request) {
 		"SessionService": link("/SessionService"), "AccountService": link("/AccountService"),
 		"Links": object{"Sessions": link("/SessionService/Sessions")},
 	}
+	if len(b.config.PDUs) > 0 {
+		o["PowerEquipment"] = link("/PowerEquipment")
+	}
 	if b.has(NoSessions) {
 		delete(o, "Links")
 		delete(o, "SessionService")
@@ -65,13 +68,37 @@ func (b *BMC) fixed() map[string]object {
 		}),
 	}
 	for _, m := range b.systems {
-		ids = append(ids, m.ID)
-		resources["/Chassis/"+m.ID] = resource("/Chassis/"+m.ID, "#Chassis.v1_25_0.Chassis", m.ID, object{
-			"ChassisType": "RackMount", "Links": object{"ComputerSystems": []object{link("/Systems/" + m.ID)}},
-		})
+		if len(ids) == 0 || !b.config.SharedChassis {
+			ids = append(ids, m.ID)
+		}
 	}
 	resources["/Chassis"] = collection("/Chassis", "ChassisCollection", ids...)
 	return resources
+}
+
+// serveChassis answers with the chassis of one system, or of all of them.
+func (b *BMC) serveChassis(w http.ResponseWriter, r *http.Request) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	id := r.PathValue("id")
+	m := b.find(id)
+	if m == nil || (b.config.SharedChassis && m != b.systems[0]) {
+		notFound(w, r)
+		return
+	}
+	var systems []object
+	for _, other := range b.systems {
+		if other == m || b.config.SharedChassis {
+			systems = append(systems, link("/Systems/"+other.ID))
+		}
+	}
+	more := object{"ChassisType": "RackMount", "PowerState": b.powerState(m), "Links": object{"ComputerSystems": systems}}
+	if m.ChassisReset {
+		more["Actions"] = object{"#Chassis.Reset": object{
+			"target": root + "/Chassis/" + id + "/Actions/Chassis.Reset", "ResetType@Redfish.AllowableValues": b.values(m),
+		}}
+	}
+	write(w, http.StatusOK, resource("/Chassis/"+id, "#Chassis.v1_25_0.Chassis", id, more))
 }
 
 // privileges of DSP0266's predefined roles.
@@ -146,11 +173,15 @@ func (b *BMC) system(m *machine) object {
 	default:
 		reset["ResetType@Redfish.AllowableValues"] = b.values(m)
 	}
+	actions := object{"#ComputerSystem.Reset": reset}
+	if m.ChassisReset {
+		actions = object{}
+	}
 	return resource(path, "#ComputerSystem.v1_22_0.ComputerSystem", m.ID, object{
 		"SystemType": "Physical", "UUID": m.UUID, "SerialNumber": m.SerialNumber, "HostName": m.HostName,
 		"Manufacturer": "Quorate", "Model": "simulated", "PowerState": b.powerState(m),
 		"Status":  object{"State": "Enabled", "Health": "OK"},
-		"Actions": object{"#ComputerSystem.Reset": reset},
+		"Actions": actions,
 		"Links":   object{"Chassis": []object{link("/Chassis/" + m.ID)}, "ManagedBy": []object{link("/Managers/BMC")}},
 	})
 }

@@ -30,6 +30,9 @@ func (b *BMC) handler() http.Handler {
 	login("GET "+root+"/Systems/{id}", b.serveSystem)
 	login("GET "+root+"/Systems/{id}/ResetActionInfo", b.serveActionInfo)
 	login("POST "+root+"/Systems/{id}/Actions/ComputerSystem.Reset", b.serveReset)
+	login("GET "+root+"/Chassis/{id}", b.serveChassis)
+	login("POST "+root+"/Chassis/{id}/Actions/Chassis.Reset", b.serveReset)
+	b.servePDUs(login)
 	for path, resource := range b.fixed() {
 		login("GET "+root+path, serve(resource))
 	}
@@ -44,6 +47,13 @@ func (b *BMC) handler() http.Handler {
 
 func (b *BMC) authenticated(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if b.has(Unavailable) {
+			refuse(w, http.StatusServiceUnavailable, "ServiceTemporarilyUnavailable", "The service is temporarily unavailable. Retry in 30 seconds.")
+			return
+		}
+		if r.Method == http.MethodPost {
+			b.forgetSessions()
+		}
 		if b.has(Unauthorized) || !b.knows(r) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="simulated BMC"`)
 			refuse(w, http.StatusUnauthorized, "NoValidSession", "There is no valid session established with the implementation.")
@@ -67,6 +77,16 @@ func (b *BMC) knows(r *http.Request) bool {
 	}
 	user, password, _ := r.BasicAuth()
 	return b.isUser(user, password)
+}
+
+// forgetSessions once, where that is the fault.
+func (b *BMC) forgetSessions() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.faults[SessionLost] && !b.forgot {
+		b.forgot = true
+		clear(b.sessions)
+	}
 }
 
 func (b *BMC) isUser(user, password string) bool {
@@ -144,6 +164,9 @@ func (b *BMC) serveReset(w http.ResponseWriter, r *http.Request) {
 
 	if stall {
 		b.hold(r.Context().Done(), func() bool { return b.faults[StallPost] })
+	}
+	if status == http.StatusAccepted {
+		w.Header().Set("Location", root+"/TaskService/Tasks/1")
 	}
 	if status < 300 {
 		w.WriteHeader(status)

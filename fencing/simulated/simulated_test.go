@@ -75,7 +75,7 @@ func await(t *testing.T, what string, ok func() bool) {
 
 // TestLinks walks every link from the root: each leads to a resource that says the same path of itself.
 func TestLinks(t *testing.T) {
-	bmc := start(t, Config{Systems: []System{{}, {ID: "blade", ActionInfo: true}}})
+	bmc := start(t, Config{Systems: []System{{}, {ID: "blade", ActionInfo: true}}, PDUs: []PDU{{Groups: map[string][]string{"db1": {"A1", "A2"}}}}})
 	seen := map[string]bool{}
 	queue := []string{root + "/"}
 	for len(queue) > 0 {
@@ -91,7 +91,7 @@ func TestLinks(t *testing.T) {
 		}
 		queue = append(queue, links(o)...)
 	}
-	for _, want := range []string{"/Systems/blade/ResetActionInfo", "/Chassis/1", "/Managers/BMC", "/AccountService/Roles/Operator", "/SessionService/Sessions"} {
+	for _, want := range []string{"/Systems/blade/ResetActionInfo", "/Chassis/1", "/Managers/BMC", "/AccountService/Roles/Operator", "/SessionService/Sessions", "/PowerEquipment/RackPDUs/1/Outlets/A4", "/PowerEquipment/RackPDUs/1/OutletGroups/db1"} {
 		if !seen[root+want] {
 			t.Errorf("%s cannot be reached from the root; reached: %v", want, seen)
 		}

@@ -24,6 +24,10 @@ import (
 // benchmark runs only if it is set.
 const runsVariable = "QUORATE_BENCH_RUNS"
 
+// partsVariable selects parts of the benchmark, separated by commas: idle, load, watch,
+// leases, failover. Without it all of them run.
+const partsVariable = "QUORATE_BENCH_PARTS"
+
 const (
 	valueSize = 256
 	benchKeys = 1000
@@ -129,12 +133,21 @@ func TestBench(t *testing.T) {
 	l := newLab(t)
 	sides := [2]*cluster{witnesses(t, l), etcdServers(t, l, "e", 30)}
 	sides[0].sleep(5 * time.Second)
-	benchIdle(t, sides)
-	benchLoad(t, sides, runs)
-	benchWatch(t, sides, runs)
-	benchLeases(t, sides, runs)
-	benchMemory(t, sides, "loaded")
-	benchFailover(t, l, sides, 3*runs)
+	selected := os.Getenv(partsVariable)
+	for _, part := range []struct {
+		name string
+		run  func()
+	}{
+		{"idle", func() { benchIdle(t, sides) }},
+		{"load", func() { benchLoad(t, sides, runs) }},
+		{"watch", func() { benchWatch(t, sides, runs) }},
+		{"leases", func() { benchLeases(t, sides, runs); benchMemory(t, sides, "loaded") }},
+		{"failover", func() { benchFailover(t, l, sides, 3*runs) }},
+	} {
+		if selected == "" || slices.Contains(strings.Split(selected, ","), part.name) {
+			part.run()
+		}
+	}
 }
 
 // inTurn runs f for both sides, the first one first every other time.
@@ -213,13 +226,19 @@ func benchLoad(t *testing.T, sides [2]*cluster, runs int) {
 	counts := []int{1, 16, 64}
 	puts, gets := map[int]*times{1: {}, 16: {}, 64: {}}, map[int]*times{1: {}, 16: {}, 64: {}}
 	var farPuts, farGets times
+	var spent [2]float64 // processor seconds of the leader for gets of 64 clients
 	for round := range runs {
 		for _, n := range counts {
 			inTurn(sides, round, func(i int, c *cluster) {
 				puts[n][i] = append(puts[n][i], closedLoop(c, clients[i][:n], cell, putOne)...)
 			})
 			inTurn(sides, round, func(i int, c *cluster) {
+				leader := c.waitLeaderQuietly()
+				before := leader.processor(t)
 				gets[n][i] = append(gets[n][i], closedLoop(c, clients[i][:n], cell, getOne)...)
+				if n == 64 {
+					spent[i] += leader.processor(t) - before
+				}
 			})
 		}
 		inTurn(sides, round, func(i int, c *cluster) { farPuts[i] = append(farPuts[i], closedLoop(c, far[i], cell, putOne)...) })
@@ -237,6 +256,8 @@ func benchLoad(t *testing.T, sides [2]*cluster, runs int) {
 		gets[n].publish(t, fmt.Sprintf("etcd-get-%d", n), note+", linearizable", 50, 99)
 	}
 	farGets.publish(t, "etcd-get-16-followers", note+", linearizable", 50, 99)
+	perGet := func(i int) float64 { return spent[i] * 1e6 / float64(len(gets[64][i])) }
+	result{Name: "etcd-get-64-processor", Unit: "us", Ours: perGet(0), Peer: perGet(1), Note: note + ", linearizable: processor time of the leader's process for each get"}.publish(t)
 }
 
 // compact forgets the history, which would otherwise meet a witness's quota.

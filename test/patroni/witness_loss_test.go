@@ -24,7 +24,12 @@ import (
 // on loaded machines, and a real outage lasts many times as long.
 const tolerated = 2 * time.Second
 
-// assertNoOutage fails the test if writes stopped or moved after the instant.
+// standstill is longer than a machine under load lets a process wait.
+const standstill = 10 * time.Second
+
+// assertNoOutage fails the test if writes failed for longer than is tolerated after
+// the instant, if they moved, or if PostgreSQL was demoted even for a moment: a
+// promotion begins a new timeline.
 func (o *observers) assertNoOutage(t *testing.T, from time.Time) {
 	t.Helper()
 	acked := o.writes.Acked()
@@ -34,7 +39,22 @@ func (o *observers) assertNoOutage(t *testing.T, from time.Time) {
 	}
 	acked = acked[max(0, first-1):]
 	for _, outage := range probe.Outages(acked, tolerated) {
-		t.Errorf("write outage of %s", outage)
+		switch {
+		case outage.FromNode != outage.ToNode || o.writes.FailedBetween(outage.From, outage.To):
+			t.Errorf("write outage of %s", outage)
+		case outage.Duration() > standstill:
+			t.Errorf("no write was acknowledged for %s, though none failed", outage)
+		default:
+			t.Logf("this machine stood still for %s: no attempt failed", outage)
+		}
+	}
+	accepted := o.writers.Accepted()
+	accepted = slices.DeleteFunc(accepted, func(a probe.Accept) bool { return a.End.Before(from) })
+	for i := range accepted {
+		if a, b := &accepted[0], &accepted[i]; a.Host != b.Host || a.Timeline != b.Timeline {
+			t.Errorf("%s wrote on timeline %d and then %s on timeline %d: there was a demotion", a.Host, a.Timeline, b.Host, b.Timeline)
+			break
+		}
 	}
 	t.Logf("%d writes, longest gap %s", len(acked), probe.Longest(probe.Outages(acked, 0)).Duration())
 }

@@ -43,8 +43,9 @@ type Writes struct {
 	node string
 	last string // last error that was logged
 
-	mu    sync.Mutex
-	acked []Ack
+	mu     sync.Mutex
+	acked  []Ack
+	failed []time.Time
 }
 
 // Ack is one acknowledged row.
@@ -65,6 +66,9 @@ func (w *Writes) Run(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return nil
 			}
+			w.mu.Lock()
+			w.failed = append(w.failed, time.Now())
+			w.mu.Unlock()
 			w.logError(err)
 			w.drop()
 		}
@@ -200,6 +204,14 @@ func (w *Writes) Acked() []Ack {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.acked)
+}
+
+// FailedBetween says whether an attempt failed in a span of time: a gap in which
+// none did is one in which this machine, not the cluster, stood still.
+func (w *Writes) FailedBetween(from, to time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.ContainsFunc(w.failed, func(at time.Time) bool { return !at.Before(from) && !at.After(to) })
 }
 
 // Lost asks the present primary for the rows of this run and returns the numbers

@@ -3,6 +3,7 @@ package etcdapi
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"net/http"
 	"strings"
@@ -123,11 +124,17 @@ func certifiedName(ctx context.Context) string {
 	if !ok {
 		return ""
 	}
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
-	if !ok || len(info.State.VerifiedChains) == 0 {
+	var state *tls.ConnectionState
+	switch info := p.AuthInfo.(type) {
+	case *clientConn:
+		state = &info.State
+	case credentials.TLSInfo: // of the HTTP server
+		state = &info.State
+	}
+	if state == nil || len(state.VerifiedChains) == 0 {
 		return ""
 	}
-	return info.State.VerifiedChains[0][0].Subject.CommonName
+	return state.VerifiedChains[0][0].Subject.CommonName
 }
 
 // certifiedNameOf is what the gateway passes on about a request.

@@ -2,6 +2,7 @@ package etcdapi
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -22,19 +24,17 @@ const watchPath = "/v3/watch"
 // maxBodyBytes bounds the body of a JSON request: the largest request in base64.
 const maxBodyBytes = 3 << 20
 
-// split sends gRPC to the gRPC server and everything else to the HTTP handlers. The
-// protocol version alone does not tell: curl speaks HTTP/2 to the gateway over TLS.
+// split sends what gRPC there is on the HTTP server's connections to the gRPC server
+// and everything else to the HTTP handlers. The protocol version alone does not tell:
+// curl speaks HTTP/2 to the gateway over TLS.
 func (s *Server) split(a *api, rpc *grpc.Server, plain http.Handler) http.Handler {
-	watching := s.sessions.watching(rpc)
 	return http.HandlerFunc(func(inner http.ResponseWriter, r *http.Request) {
 		w := newPatientWriter(inner, a.limits.Patience)
 		defer w.expired.Stop()
 		switch {
 		case r.ProtoMajor != 2 || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
 			plain.ServeHTTP(w, r)
-		case r.URL.Path == "/etcdserverpb.Watch/Watch":
-			watching.ServeHTTP(w, r)
-		case r.URL.Path == "/etcdserverpb.Lease/LeaseKeepAlive":
+		case r.URL.Path == pb.Watch_Watch_FullMethodName, r.URL.Path == pb.Lease_LeaseKeepAlive_FullMethodName:
 			rpc.ServeHTTP(w, r)
 		default:
 			// The request of a unary call must come at once. The deadline is the stream's own.
@@ -50,18 +50,24 @@ func (s *Server) routes(a *api, gateway http.Handler) http.Handler {
 	v3 := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A node without a leader must not serve JSON clients, not even local
 		// reads: Patroni would stay with it. An election is waited for.
-		ctx, cancel := a.limit(r.Context())
+		waiting, cancel := a.limit(r.Context())
 		defer cancel()
-		if a.leader.wait(ctx) != nil {
+		begin := time.Now()
+		if a.leader.wait(waiting) != nil {
 			panic(http.ErrAbortHandler)
 		}
-		if r.URL.Path != watchPath {
-			r = r.WithContext(ctx) // one limit for waiting and answering
-		}
+		waited := time.Since(begin)
 		body, err := a.readBody(w, r)
 		if err != nil {
-			writeError(ctx, nil, nil, w, r, err)
+			writeError(r.Context(), nil, nil, w, r, err)
 			return
+		}
+		if r.URL.Path != watchPath {
+			// One limit for waiting and answering; how long the body took is the client's
+			// affair, and bounded by itself.
+			ctx, cancel := context.WithTimeout(r.Context(), a.timeout-waited)
+			defer cancel()
+			r = r.WithContext(ctx)
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		gateway.ServeHTTP(w, r)

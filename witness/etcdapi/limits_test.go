@@ -129,6 +129,20 @@ func TestTricklingBodies(t *testing.T) {
 	}
 }
 
+// The time that a body takes to arrive is not taken from that of its answer.
+func TestSlowBodyIsAnswered(t *testing.T) {
+	const short = 500 * time.Millisecond
+	s := start(t, timeout(short), limits(etcdapi.Limits{BodyTime: time.Minute}))
+	conn, body := s.connect(), `{"key":"YQ=="}`
+	fmt.Fprintf(conn, "POST /v3/kv/put HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:1])
+	time.Sleep(2 * short)
+	_, _ = io.WriteString(conn, body[1:])
+	buf := make([]byte, 4<<10)
+	if n, err := conn.Read(buf); err != nil || !strings.Contains(string(buf[:n]), "200 OK") {
+		t.Fatalf("%s %v", buf[:n], err)
+	}
+}
+
 // A client that leaves data untaken is dropped: nothing is queued for it, and what it
 // pins does not stay.
 func TestWatchersThatDoNotReadAreDropped(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 )
@@ -149,5 +150,33 @@ func TestWatchFromTheCompactedRevision(t *testing.T) {
 	w.recv()
 	if r := w.recv(); len(r.Events) != 1 || r.Events[0].Type != 1 || r.Events[0].Kv.ModRevision != 5 {
 		t.Fatal(r)
+	}
+}
+
+// Prev_kv is the version of the revision before, also when one transaction puts a key
+// and deletes it (found by TestDifferential).
+func TestPrevIsOfTheRevisionBefore(t *testing.T) {
+	s, ctx := start(t), ctxOf(t)
+	c := s.client()
+	ch := c.Watch(ctx, "", clientv3.WithPrefix(), clientv3.WithPrevKV(), clientv3.WithCreatedNotify())
+	next(t, ch)
+	if _, err := c.Put(ctx, "b", "old"); err != nil {
+		t.Fatal(err)
+	}
+	next(t, ch)
+	for _, key := range []string{"a", "b"} {
+		// Etcd does not see a collision of two nested transactions if the put comes first.
+		one := clientv3.OpTxn(nil, []clientv3.Op{clientv3.OpPut(key, "new")}, nil)
+		two := clientv3.OpTxn(nil, []clientv3.Op{clientv3.OpDelete(key)}, nil)
+		if _, err := c.Txn(ctx).Then(one, two).Commit(); err != nil {
+			t.Fatal(err)
+		}
+		evs := next(t, ch).Events
+		if len(evs) != 2 || evs[1].Type != clientv3.EventTypeDelete {
+			t.Fatalf("%v", evs)
+		}
+		if prev := evs[1].PrevKv; key == "a" && prev != nil || key == "b" && (prev == nil || string(prev.Value) != "old") {
+			t.Errorf("the deletion of %s has the version %v before it", key, prev)
+		}
 	}
 }

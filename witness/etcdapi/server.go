@@ -10,12 +10,11 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/test/bufconn"
 )
 
@@ -71,46 +70,42 @@ func (s *Server) Run(ctx context.Context) error {
 	if a.authority, err = newAuthority(s.Access); err != nil {
 		return err
 	}
-	rpc := newRPC(a)
+	rpc, inner := newRPC(a, &s.sessions, a.forClients()...), newRPC(a, &s.sessions, grpc.MaxConcurrentStreams(math.MaxUint32))
 	link := bufconn.Listen(1 << 20)
 	gateway, conn, err := newGateway(ctx, link)
 	if err != nil {
 		return fmt.Errorf("etcd API: building the JSON gateway: %w", err)
 	}
-	web := &http.Server{
-		Handler:           s.split(a, rpc, s.routes(a, gateway)),
-		TLSConfig:         s.TLS.Clone(),
-		ReadHeaderTimeout: 5 * time.Second,
-		IdleTimeout:       5 * time.Minute, // longer than Patroni's loop_wait
-		Protocols:         new(http.Protocols),
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: streamsPerConn},
-		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug), // faults of clients
-	}
-	web.Protocols.SetHTTP1(true)
-	web.Protocols.SetHTTP2(true)
-	web.Protocols.SetUnencryptedHTTP2(true)
+	web := s.webServer(a, inner, gateway)
+	port := newSplitter(&countingListener{Listener: s.Listener, sessions: &s.sessions, limits: a.limits, log: s.Log}, s.TLS, s.Log)
+	s.Log.Info("etcd API is served", "addr", port.l.Addr().String(), "tls", s.TLS != nil)
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.leader.run(ctx) })
-	g.Go(func() error {
-		if err := rpc.Serve(link); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-			return fmt.Errorf("etcd API: the link of the JSON gateway broke: %w", err)
-		}
-		return nil
-	})
-	g.Go(func() error { return s.serve(web) })
+	g.Go(port.run)
+	g.Go(func() error { return served("its gRPC server", rpc.Serve(port.rpc)) })
+	g.Go(func() error { return served("the link of its JSON gateway", inner.Serve(link)) })
+	g.Go(func() error { return served("its HTTP server", web.Serve(port.web)) })
 	g.Go(func() error {
 		<-ctx.Done()
-		// Streams first, or the requests below would never be finished; the
-		// gRPC server last, since the gateway's requests go through it.
+		// Streams first, or the requests below would never be finished; the gateway's
+		// server last, since requests of the HTTP server go through it.
 		close(stopping)
+		port.stop()
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 		defer cancel()
-		if web.Shutdown(grace) != nil {
-			_ = web.Close()
-		}
+		hurry := context.AfterFunc(grace, rpc.Stop)
+		var both sync.WaitGroup
+		both.Go(rpc.GracefulStop)
+		both.Go(func() {
+			if web.Shutdown(grace) != nil {
+				_ = web.Close()
+			}
+		})
+		both.Wait()
+		hurry()
 		_ = conn.Close()
-		rpc.Stop()
+		inner.Stop()
 		return nil
 	})
 	err = g.Wait()
@@ -118,37 +113,28 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
-func (s *Server) serve(web *http.Server) error {
-	l := &countingListener{Listener: s.Listener, sessions: &s.sessions, limits: s.Limits.withDefaults(), log: s.Log}
-	s.Log.Info("etcd API is served", "addr", l.Addr().String(), "tls", s.TLS != nil)
-	var err error
-	if s.TLS != nil {
-		err = web.ServeTLS(l, "", "")
-	} else {
-		err = web.Serve(l)
+// webServer returns the server of JSON clients, and of whoever speaks HTTP/2 in a way
+// that does not tell.
+func (s *Server) webServer(a *api, rpc *grpc.Server, gateway http.Handler) *http.Server {
+	web := &http.Server{
+		Handler:           secured(s.split(a, rpc, s.routes(a, gateway))),
+		ConnContext:       connContext,
+		ReadHeaderTimeout: openingTime,
+		IdleTimeout:       idleTimeout,
+		Protocols:         new(http.Protocols),
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: streamsPerConn},
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug), // faults of clients
 	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return fmt.Errorf("etcd API on %s stopped serving: %w", l.Addr(), err)
+	web.Protocols.SetHTTP1(true)
+	web.Protocols.SetHTTP2(true)
+	web.Protocols.SetUnencryptedHTTP2(true)
+	return web
 }
 
-// newRPC returns the gRPC server with all services.
-func newRPC(a *api) *grpc.Server {
-	rpc := grpc.NewServer(
-		grpc.MaxRecvMsgSize(recvBytes),
-		grpc.MaxSendMsgSize(math.MaxInt32),
-		grpc.MaxConcurrentStreams(math.MaxUint32), // of the gateway; the HTTP server counts the others
-		// grpc-go's default of 5 min makes etcd clients fail with "too_many_pings".
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(a.leader.unary, a.unary),
-		grpc.ChainStreamInterceptor(a.leader.stream, a.stream),
-	)
-	pb.RegisterKVServer(rpc, &keyspace{api: a})
-	pb.RegisterWatchServer(rpc, &watches{api: a})
-	pb.RegisterLeaseServer(rpc, &leases{api: a})
-	pb.RegisterClusterServer(rpc, &members{api: a})
-	pb.RegisterMaintenanceServer(rpc, &maintenance{api: a})
-	pb.RegisterAuthServer(rpc, &authentication{api: a})
-	return rpc
+// served says whether a server ended otherwise than by a stop.
+func served(what string, err error) error {
+	if err == nil || errors.Is(err, grpc.ErrServerStopped) || errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return fmt.Errorf("etcd API: %s stopped serving: %w", what, err)
 }

@@ -126,7 +126,8 @@ type countingListener struct {
 // warnEvery bounds how often a refused connection is worth a line in the log.
 const warnEvery = time.Minute
 
-func (l *countingListener) Accept() (net.Conn, error) {
+// Accept returns the next connection that is not too much.
+func (l *countingListener) Accept() (*countedConn, error) {
 	for {
 		conn, err := l.Listener.Accept()
 		if err != nil {
@@ -142,7 +143,7 @@ func (l *countingListener) Accept() (net.Conn, error) {
 			}
 			continue
 		}
-		counted := &countedConn{Conn: conn, ack: func() {}, closed: sync.OnceFunc(func() { l.sessions.add(host, -1, 0) })}
+		counted := &countedConn{Conn: conn, closed: sync.OnceFunc(func() { l.sessions.add(host, -1, 0) })}
 		if tcp, ok := conn.(*net.TCPConn); ok {
 			// Best effort: without them the host is only noticed later.
 			_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{
@@ -157,13 +158,13 @@ func (l *countingListener) Accept() (net.Conn, error) {
 
 type countedConn struct {
 	net.Conn
-	ack    func() // acknowledges what was read
+	ack    func() // acknowledges what was read; nil = the kernel does, when it likes
 	closed func()
 }
 
 func (c *countedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if n > 0 {
+	if n > 0 && c.ack != nil {
 		c.ack()
 	}
 	return n, err

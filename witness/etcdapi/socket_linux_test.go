@@ -24,7 +24,7 @@ func TestAcceptedConnectionsAreProbed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	raw, err := conn.(*countedConn).Conn.(*net.TCPConn).SyscallConn()
+	raw, err := conn.Conn.(*net.TCPConn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}

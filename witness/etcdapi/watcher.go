@@ -1,7 +1,9 @@
 package etcdapi
 
 import (
+	"bytes"
 	"errors"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -69,8 +71,17 @@ type batch struct {
 	bytes  int
 }
 
+// add takes the events of one revision.
 func (b *batch) add(w *watch, evs []kv.Event) {
-	for _, ev := range evs {
+	for i, ev := range evs {
+		if w.prevKV && ev.Prev != nil && ev.Prev.ModRevision == ev.KV.ModRevision {
+			// An earlier operation of the same transaction made that version. Etcd gives
+			// the one of the revision before, which the first of them found.
+			first := slices.IndexFunc(evs[:i], func(e kv.Event) bool { return bytes.Equal(e.KV.Key, ev.KV.Key) })
+			if first >= 0 {
+				ev.Prev = evs[first].Prev
+			}
+		}
 		if ev.Type == kv.Put && w.noPut || ev.Type == kv.Delete && w.noDelete {
 			continue
 		}

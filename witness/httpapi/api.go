@@ -63,9 +63,20 @@ type Options struct {
 	Drivers map[string]bool // fence drivers that a configuration may name; nil accepts any
 	// Qnetd describes the port for corosync; nil if there is none.
 	Qnetd func() QnetdInfo
+	// CheckDevice returns every fault in the settings of a device; nil looks at
+	// none.
+	CheckDevice func(witness.Device) error
 	// Membership changes the set of witnesses; nil refuses to.
 	Membership Membership
-	Log        *slog.Logger // default: discard
+	// Secrets seals what must not be in the log in clear; nil leaves it as it is.
+	Secrets Secrets
+	// FenceWarnings returns what this witness found about the fence devices of a
+	// host when it last looked; nil knows of nothing.
+	FenceWarnings func(host string) []string
+	// FenceTest asks the fence devices of a host whether they could power it off
+	// now, from this witness; nil refuses to.
+	FenceTest func(ctx context.Context, host string) (FenceTest, error)
+	Log       *slog.Logger // default: discard
 }
 
 // Limits of the API.
@@ -110,7 +121,9 @@ func New(opts Options) *API {
 	a.routeClusters(h)
 	a.routeRoles(h)
 	a.routeConfig(h)
+	a.routeSecrets(h)
 	a.routeFences(h)
+	a.routeFenceOrders(h)
 	a.routeRequests(h)
 	a.routeEvents(h)
 	a.routeZones(h)

@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -44,6 +45,15 @@ func newDemo(t *testing.T) *demo {
 	})}
 	d.api = httpapi.New(httpapi.Options{
 		Backend: d.mem, Drivers: map[string]bool{"redfish": true},
+		CheckDevice: func(dev witness.Device) error {
+			var faults []error
+			for _, key := range []string{"colour", "weight"} {
+				if _, ok := dev.Settings[key]; ok {
+					faults = append(faults, fmt.Errorf("%s: no such setting", key))
+				}
+			}
+			return errors.Join(faults...)
+		},
 		Zone: func(zone string) (string, error) { return "$ORIGIN " + zone + "\n", nil },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintln(w, "quorate_state_index 1")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -109,26 +110,51 @@ func start(s *witness.State, since int64) (from uint64, gap bool) {
 // stream sends events until the client or the server goes. It keeps nothing
 // for the client but a number, so a slow one costs no memory.
 func (a *API) stream(ctx context.Context, w http.ResponseWriter, since int64) {
+	next, gap := start(a.b.State(), since)
+	if gap {
+		w = &prefaced{w, ": events before the next one are no longer kept\n\n"}
+	}
+	a.streamWhere(ctx, w, next, nil, nil)
+}
+
+// prefaced writes a comment before the first event.
+type prefaced struct {
+	http.ResponseWriter
+	text string
+}
+
+// WriteHeader sends the header and the comment.
+func (p *prefaced) WriteHeader(status int) {
+	p.ResponseWriter.WriteHeader(status)
+	_, _ = io.WriteString(p.ResponseWriter, p.text) // a client that is gone is noticed at the next event
+}
+
+// Unwrap lets a response controller find what is underneath.
+func (p *prefaced) Unwrap() http.ResponseWriter { return p.ResponseWriter }
+
+// streamWhere sends the events that keep wants, all without it, and ends when
+// over says so.
+func (a *API) streamWhere(ctx context.Context, w http.ResponseWriter, next uint64, keep func(*witness.State, *witness.Event) bool, over func(*witness.State) bool) {
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // proxies must not collect it
 	w.WriteHeader(http.StatusOK)
 	ctl := http.NewResponseController(w)
-	next, gap := start(a.b.State(), since)
-	if gap {
-		fmt.Fprintf(w, ": events before the next one are no longer kept\n\n")
-	}
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for {
 		changed := a.b.Changed()
-		for seq, ev := range a.b.State().Events(next) {
+		s := a.b.State()
+		for seq, ev := range s.Events(next) {
+			next = seq + 1
+			if keep != nil && !keep(s, ev) {
+				continue
+			}
 			if sendEvent(w, ev) != nil {
 				return
 			}
-			next = seq + 1
 		}
-		if ctl.Flush() != nil {
+		if ctl.Flush() != nil || over != nil && over(s) {
 			return
 		}
 		select {

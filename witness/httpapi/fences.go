@@ -21,7 +21,13 @@ type HostView struct {
 	FencedFor float64          `json:"fenced_for,omitempty" doc:"seconds of cluster time since the proof"`
 	Devices   []DeviceView     `json:"devices"`
 	Signals   []witness.Signal `json:"signals" doc:"signs of life, as each witness last reported them"`
-	Pending   *witness.Action  `json:"pending,omitempty" doc:"the action under way"`
+
+	Fenceable string              `json:"fenceable" enum:"yes,no,unknown" doc:"whether any witness could power it off now, as they have reported"`
+	Fencers   []string            `json:"fencers" doc:"the witnesses that could"`
+	Paths     []witness.FencePath `json:"paths" doc:"what each witness last reported of each device"`
+	TakesOff  float64             `json:"takes_off,omitempty" doc:"seconds that a power-off of it usually takes until it is proven"`
+	Warnings  []string            `json:"warnings" doc:"what one failure would take from it, as far as declared, and what the witness that answers found when it last looked"`
+	Pending   *witness.Action     `json:"pending,omitempty" doc:"the action under way"`
 }
 
 // DeviceView is a fence device of a host, without its settings.
@@ -39,19 +45,8 @@ type fencesBody struct {
 
 type actionBody struct {
 	Meta
-	Action *witness.Action `json:"action"`
-}
-
-// FenceOrder asks for a host to be powered off or on.
-type FenceOrder struct {
-	Op       string   `json:"op" enum:"off,on"`
-	Host     string   `json:"host" maxLength:"63"`
-	From     string   `json:"from,omitempty" maxLength:"63" doc:"the host on which it is asked: a side of its cluster that lost the vote is refused"`
-	By       string   `json:"by" doc:"the person or program that asks"`
-	Reason   string   `json:"reason" doc:"why, for the record"`
-	Key      string   `json:"key,omitempty" maxLength:"500" doc:"idempotency key: the same key is the same order, however often it is sent"`
-	Override []string `json:"override,omitempty" doc:"ids of the rules to override; each must be named"`
-	Wait     string   `json:"wait,omitempty" doc:"answer when it is over, or after this time, such as 90s; at most 5m"`
+	Action  *witness.Action  `json:"action,omitempty" doc:"absent while a request has none yet"`
+	Request *witness.Request `json:"request,omitempty" doc:"that led to it"`
 }
 
 // maxActions is how many actions are listed.
@@ -65,9 +60,9 @@ func (a *API) routeFences(h huma.API) {
 			if err != nil {
 				return nil, err
 			}
-			return &answer[fencesBody]{fencesBody{a.meta(s), hosts(s), actions(s)}}, nil
+			return &answer[fencesBody]{fencesBody{a.meta(s), a.hosts(s), actions(s)}}, nil
 		}, nil)
-	register(a, h, huma.Operation{OperationID: "get-fence", Method: "GET", Path: "/v1/fences/{id}", Summary: "One action with its evidence", Tags: tags},
+	register(a, h, huma.Operation{OperationID: "get-fence", Method: "GET", Path: "/v1/fences/{id}", Summary: "One action with its evidence, by its id or by the number of the request", Tags: tags},
 		func(ctx context.Context, in *struct {
 			ID string `path:"id" maxLength:"40"`
 			ReadInput
@@ -77,19 +72,12 @@ func (a *API) routeFences(h huma.API) {
 			if err != nil {
 				return nil, err
 			}
-			act := s.Action(in.ID)
-			if act == nil {
-				return nil, errorf(witness.CodeNotFound, "there is no action %q, or not any more: the latest are kept", in.ID)
+			r, act := find(s, in.ID)
+			if r == nil && act == nil {
+				return nil, noFence(in.ID)
 			}
-			return &answer[actionBody]{actionBody{a.meta(s), act}}, nil
+			return &answer[actionBody]{actionBody{a.meta(s), act, r}}, nil
 		}, nil)
-	register(a, h, huma.Operation{OperationID: "fence", Method: "POST", Path: "/v1/fences", Summary: "Power a host off or on, with proof", Tags: tags},
-		func(ctx context.Context, in *answer[FenceOrder]) (*requestOutput, error) {
-			o := in.Body
-			return a.order(ctx, o.Wait, witness.Request{
-				Kind: "fence-" + o.Op, Host: o.Host, From: o.From, By: o.By, Reason: o.Reason, Key: o.Key, Override: o.Override,
-			})
-		}, func(in *answer[FenceOrder]) string { return a.clusterOn(in.Body.Host) })
 	type confirmInput struct {
 		Host string `path:"host" maxLength:"63"`
 		Body struct {
@@ -111,11 +99,12 @@ func (a *API) clusterOn(host string) string {
 	return cluster
 }
 
-func hosts(s *witness.State) []HostView {
+func (a *API) hosts(s *witness.State) []HostView {
 	pending := map[string]*witness.Action{}
 	for _, act := range s.PendingActions() {
 		pending[act.Host] = act
 	}
+	risks := s.Config.Risks()
 	driver := map[string]string{}
 	for _, d := range s.Config.Devices {
 		driver[d.Name] = d.Driver
@@ -132,6 +121,11 @@ func hosts(s *witness.State) []HostView {
 		if st.Fenced {
 			hv.Grade, hv.FencedFor = st.Grade, seconds(s.Now-st.FencedAt)
 		}
+		hv.Fenceable, hv.Fencers, hv.Paths = fenceable(s, spec), append([]string{}, s.Fencers(spec.Name)...), append([]witness.FencePath{}, st.Paths...)
+		hv.TakesOff, hv.Warnings = seconds(st.Baseline()), append([]string{}, risks[spec.Name]...)
+		if a.opts.FenceWarnings != nil {
+			hv.Warnings = append(hv.Warnings, a.opts.FenceWarnings(spec.Name)...)
+		}
 		if hv.Signals == nil {
 			hv.Signals = []witness.Signal{}
 		}
@@ -141,6 +135,18 @@ func hosts(s *witness.State) []HostView {
 		out = append(out, hv)
 	}
 	return out
+}
+
+// fenceable says whether a host could be powered off now: unknown as long as
+// no witness has found a level ready, and not all have found none.
+func fenceable(s *witness.State, host *witness.Host) string {
+	switch {
+	case len(s.Fencers(host.Name)) > 0:
+		return witness.ReadyYes
+	case s.NobodyCan(host.Name) || len(host.Fence) == 0:
+		return witness.ReadyNo
+	}
+	return witness.ReadyUnknown
 }
 
 // actions returns the latest power actions; the ids are in the order of time.

@@ -16,6 +16,8 @@ type RequestBody struct {
 	Request *witness.Request `json:"request"`
 	Action  *witness.Action  `json:"action,omitempty" doc:"what is done for it, with the evidence"`
 	Explain string           `json:"explain,omitempty" doc:"command that shows the whole reason, when it was refused or failed"`
+	Preview *witness.Verdict `json:"preview,omitempty" doc:"of a dry run: every rule that was looked at, and the plan that would follow"`
+	Would   string           `json:"would,omitempty" doc:"of a dry run: what would happen, in one sentence"`
 }
 
 type requestOutput struct {
@@ -96,6 +98,12 @@ func (a *API) order(ctx context.Context, wait string, req witness.Request) (*req
 	if err != nil {
 		return nil, err
 	}
+	return a.outcome(body)
+}
+
+// outcome answers how far a request is: 202 as long as it goes on or waits for
+// a second person.
+func (a *API) outcome(body *RequestBody) (*requestOutput, error) {
 	out := &requestOutput{Status: http.StatusAccepted, Body: *body}
 	switch r := body.Request; r.Status {
 	case witness.StatusDone:
@@ -157,7 +165,7 @@ func (a *API) await(ctx context.Context, id uint64, wait time.Duration) (*Reques
 		}
 		body := &RequestBody{Meta: a.meta(s), Request: r, Action: s.Action(r.Action)}
 		body.Explain = a.explain(r)
-		if wait == 0 || r.Status != witness.StatusPending && r.Status != witness.StatusRunning {
+		if wait == 0 || !r.Open() || r.Status == witness.StatusApproval { // for a person: that may take long
 			return body, nil
 		}
 		select {

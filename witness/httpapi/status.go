@@ -74,6 +74,11 @@ func (a *API) status(s *witness.State) StatusBody {
 		out.Pending = []*witness.Action{}
 	}
 	v := a.view(s)
+	for _, host := range s.Unfenceable() {
+		if len(out.Attention) < maxAttention {
+			out.Attention = append(out.Attention, Attention{Cluster: a.clusterOn(host), Host: host, Text: host + " could not be powered off now by any witness that has looked; `witnessctl fence status " + host + "` says why"})
+		}
+	}
 	for name, c := range s.Clusters() {
 		state := clusterState(c)
 		out.Clusters[state]++

@@ -288,3 +288,29 @@ func TestUnknownFate(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 }
+
+// TestDeviceSettingsAreChecked: the drivers' faults of all devices come at once, with their lines, and nothing is applied.
+func TestDeviceSettingsAreChecked(t *testing.T) {
+	d := newDemo(t)
+	before := d.mem.State().ConfigVersion
+	const bad = `devices:
+- {name: x, driver: redfish, settings: {colour: blue, weight: heavy}}
+- {name: y, driver: redfish}
+- {name: z, driver: redfish, settings: {weight: light}}
+`
+	got := want[httpapi.Error](d, 400, "PUT", "/v1/config?file=my.yaml", bad)
+	lines := got.Faults.Error()
+	for _, part := range []string{
+		`my.yaml:2: device "x": colour: no such setting`, `my.yaml:2: device "x": weight: no such setting`, `my.yaml:4: device "z": weight: no such setting`,
+	} {
+		if !strings.Contains(lines, part) {
+			t.Errorf("%q is missing in %s", part, lines)
+		}
+	}
+	if len(got.Faults) != 3 || d.mem.State().ConfigVersion != before {
+		t.Errorf("%d faults, configuration %d, was %d", len(got.Faults), d.mem.State().ConfigVersion, before)
+	}
+	if checked := want[httpapi.Checked](d, 200, "POST", "/v1/config/validate", bad); checked.Valid || len(checked.Faults) != 3 {
+		t.Errorf("%+v", checked)
+	}
+}

@@ -136,3 +136,24 @@ func (d *decoder) isBad(path string) bool {
 }
 
 func parent(path string) string { return path[:max(strings.LastIndexAny(path, ".["), 0)] }
+
+// Warnings returns what deserves attention in a configuration that is without
+// faults, with the lines of the file that it was read from.
+func Warnings(name string, raw []byte, cfg *witness.Config) Faults {
+	return Locate(name, raw, cfg.Warnings())
+}
+
+// Locate gives what was found in a configuration the lines of the file that it
+// was read from.
+func Locate(name string, raw []byte, found []witness.Fault) Faults {
+	var doc yaml.Node
+	d := &decoder{file: name, lines: map[string]int{}, bad: map[string]bool{}}
+	if yaml.Unmarshal(raw, &doc) == nil && len(doc.Content) > 0 {
+		d.value(doc.Content[0], reflect.ValueOf(&witness.Config{}).Elem(), "")
+	}
+	out := Faults{}
+	for _, f := range found {
+		out = append(out, Fault{File: name, Line: d.line(f.Path), Path: f.Path, Msg: f.Msg})
+	}
+	return out[:min(len(out), maxFaults)]
+}

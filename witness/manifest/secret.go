@@ -32,6 +32,13 @@ func KeepSecrets(next, current *witness.Config) (*witness.Config, []witness.Faul
 		old := known[dev.Name]
 		settings := make(map[string]string, len(dev.Settings))
 		for k, v := range dev.Settings {
+			if witness.Sealed(v) {
+				faults = append(faults, witness.Fault{
+					Path: fmt.Sprintf("devices[%d].settings.%s", i, k),
+					Msg:  fmt.Sprintf("the value of %s looks like a secret that a witness has sealed: give the secret itself, or %s to keep the present one", k, Mask),
+				})
+				continue
+			}
 			if v == Mask && Secret(k) {
 				if old == nil || old.Settings[k] == "" || !sameOpenly(old, &dev) {
 					faults = append(faults, witness.Fault{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -231,23 +232,35 @@ func single(t *testing.T) Options {
 
 func TestOpenRefuses(t *testing.T) {
 	good := single(t)
-	path := filepath.Join(good.DataDir, logFile)
-	log, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
+	stable := filepath.Join("raft", "stable.db")
+	segments, err := fs.Glob(os.DirFS(good.DataDir), "raft/*.wal")
+	if err != nil || len(segments) != 1 {
+		t.Fatalf("segments %v: %v", segments, err)
 	}
 	// Each case gets its own copy: what bbolt gives up in a panic stays locked.
-	damage := func(f func([]byte) []byte) func(*Options) {
+	damage := func(file string, f func([]byte) []byte) func(*Options) {
 		return func(o *Options) {
 			dir := t.TempDir()
 			if err := os.CopyFS(dir, os.DirFS(good.DataDir)); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(dir, logFile), f(append([]byte(nil), log...)), 0o600); err != nil {
+			raw, err := os.ReadFile(filepath.Join(dir, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, file), f(raw), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			o.DataDir = dir
 		}
+	}
+	garbage := func([]byte) []byte { return []byte(strings.Repeat("garbage ", 4096)) }
+	cut := func(b []byte) []byte { return b[:12000] }
+	overwritten := func(b []byte) []byte {
+		for i := 16384; i < len(b); i++ {
+			b[i] ^= 0x5a
+		}
+		return b
 	}
 	for _, tc := range []struct {
 		name string
@@ -256,16 +269,16 @@ func TestOpenRefuses(t *testing.T) {
 	}{
 		{"other name", func(o *Options) { o.Name = "b"; o.Peers = map[string]string{"b": "x:1"} }, `belongs to witness "a", this one is "b"`},
 		{"other cluster", func(o *Options) { o.Cluster = "other" }, `belongs to the witness cluster "real"`},
-		{"garbage", damage(func(b []byte) []byte { return []byte(strings.Repeat("garbage ", 4096)) }), "is damaged and cannot be used: remove this witness"},
-		{"cut short", damage(func(b []byte) []byte { return b[:12000] }), "is damaged and cannot be used"},
-		{"zeroed pages", damage(func(b []byte) []byte { clear(b[8192:]); return b }), "is damaged and cannot be used"},
-		{"overwritten entries", damage(func(b []byte) []byte {
-			for i := 16384; i < len(b); i++ {
-				b[i] ^= 0x5a
-			}
-			return b
-		}), "is damaged and cannot be used"},
-		{"a file in the way", func(o *Options) { o.DataDir = path }, "cannot create the data directory"},
+		{"entries: garbage", damage(segments[0], garbage), "is damaged and cannot be used: remove this witness"},
+		{"entries: cut short", damage(segments[0], cut), "is damaged and cannot be used"},
+		{"entries: zeroed", damage(segments[0], func(b []byte) []byte { clear(b[8192:]); return b }), "is damaged and cannot be used"},
+		{"entries: overwritten", damage(segments[0], overwritten), "is damaged and cannot be used"},
+		{"list of segments: garbage", damage("raft/wal-meta.db", garbage), "is damaged and cannot be used"},
+		{"list of segments: cut short", damage("raft/wal-meta.db", cut), "is damaged and cannot be used"},
+		{"vote: garbage", damage(stable, garbage), "is damaged and cannot be used"},
+		{"vote: cut short", damage(stable, cut), "is damaged and cannot be used"},
+		{"vote: overwritten", damage(stable, overwritten), "is damaged and cannot be used"},
+		{"a file in the way", func(o *Options) { o.DataDir = filepath.Join(o.DataDir, stable) }, "cannot create the data directory"},
 		{"no disk to write to", func(o *Options) { o.DataDir = "/proc/self" }, "takes no writes; free space"},
 		{"not among the peers", func(o *Options) { o.Peers = nil }, "is not among the initial peers"},
 	} {
@@ -328,7 +341,7 @@ func TestLogGoneIdentityKept(t *testing.T) {
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(filepath.Join(dir, logFile)); err != nil {
+	if err := os.RemoveAll(filepath.Join(dir, "raft")); err != nil {
 		t.Fatal(err)
 	}
 	if n, err = Open(opts); err == nil {

@@ -10,12 +10,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"quorate/witness/node/raftlog"
 )
 
 const (
 	identityFile = "node.json"
 	peersFile    = "members.json"
-	logFile      = "raft.db"
 )
 
 // identity says whose data a directory holds. Disk is a random number made when
@@ -69,14 +70,18 @@ func claim(o *Options) (identity, error) {
 	if id.Cluster != o.Cluster {
 		return identity{}, fmt.Errorf("data directory %s belongs to the witness cluster %q, this one is %q: use an empty directory, or correct the cluster name", o.DataDir, id.Cluster, o.Cluster)
 	}
-	if _, err := os.Stat(filepath.Join(o.DataDir, logFile)); o.LogStore == nil && errors.Is(err, fs.ErrNotExist) {
+	if there, err := raftlog.Exists(o.DataDir); err != nil {
+		return identity{}, fmt.Errorf("cannot look for the log in %s: %w", o.DataDir, err)
+	} else if o.LogStore == nil && !there {
 		return identity{}, fmt.Errorf("%s has an %s but no log: this witness may have voted, and would not remember; wipe the directory and let it join under a new name (if it never ran, wiping is enough)", o.DataDir, identityFile)
 	}
 	return id, nil
 }
 
 func create(path string, o *Options) (identity, error) {
-	if _, err := os.Stat(filepath.Join(o.DataDir, logFile)); err == nil {
+	if there, err := raftlog.Exists(o.DataDir); err != nil {
+		return identity{}, fmt.Errorf("cannot look for the log in %s: %w", o.DataDir, err)
+	} else if there {
 		return identity{}, fmt.Errorf("%s has a log but no %s: it is incomplete; restore the file, or wipe the directory and let this witness join under a new name", o.DataDir, identityFile)
 	}
 	id := identity{Format: 1, Node: o.Name, Cluster: o.Cluster, Disk: randomHex()}

@@ -22,6 +22,8 @@ type leadership struct {
 
 	unmarker unmarker
 
+	work chan func() // for the goroutines of serveWork
+
 	ready chan struct{} // closed when the barrier and the first entry are applied
 }
 
@@ -117,8 +119,11 @@ func (n *Node) followLeadership(ctx context.Context, r *raft.Raft) {
 // beginLeadership returns a function that ends it and waits for its goroutines.
 func (n *Node) beginLeadership(parent context.Context, r *raft.Raft) (end func()) {
 	ctx, cancel := context.WithCancel(parent)
-	l := &leadership{term: r.CurrentTerm(), ctx: ctx, ready: make(chan struct{})}
+	l := &leadership{term: r.CurrentTerm(), ctx: ctx, ready: make(chan struct{}), work: make(chan func())}
 	l.lease = newLessor(n.opts.ElectionTimeout)
+	for range workers {
+		n.background.start(l.serveWork) // refused in a shutdown, when nobody needs them
+	}
 	n.lead.Store(l)
 	done := make(chan struct{})
 	go func() {

@@ -34,6 +34,7 @@ type Node struct {
 	lead       atomic.Pointer[leadership]
 	followed   atomic.Pointer[following]
 	verified   atomic.Pointer[time.Time] // start of the last successful round
+	current    atomic.Pointer[time.Time] // when the state was last known to be the present one
 	background tasks
 	ran        atomic.Bool
 }

@@ -84,6 +84,17 @@ func serveCalls(conn net.Conn, from string, handler func(method string) Handler)
 	defer cancel()
 	out := make(chan struct{}, 1) // serialises answers
 	slots := make(chan struct{}, maxCalls)
+	answer := func(id uint64, method string, timeout time.Duration, req []byte) {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		status, resp := answerCall(ctx, from, method, req, handler(method))
+		out <- struct{}{}
+		defer func() { <-out }()
+		_ = conn.SetWriteDeadline(time.Now().Add(greetTimeout))
+		if writeFrame(conn, id, status, resp) != nil {
+			_ = conn.Close() // ends the reader as well
+		}
+	}
 	r := bufio.NewReader(conn)
 	for {
 		id, b, rest, err := readFrame(r)
@@ -93,18 +104,14 @@ func serveCalls(conn net.Conn, from string, handler func(method string) Handler)
 		}
 		timeout := time.Duration(binary.BigEndian.Uint32(rest)) * time.Millisecond
 		method, req := string(rest[4:4+n]), rest[4+n:]
+		if method == methodTerm {
+			answer(id, method, timeout, req) // it never waits for anything
+			continue
+		}
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			ctx, cancel := context.WithTimeout(ctx, timeout)
-			defer cancel()
-			status, resp := answerCall(ctx, from, method, req, handler(method))
-			out <- struct{}{}
-			defer func() { <-out }()
-			_ = conn.SetWriteDeadline(time.Now().Add(greetTimeout))
-			if writeFrame(conn, id, status, resp) != nil {
-				_ = conn.Close() // ends the reader as well
-			}
+			answer(id, method, timeout, req)
 		})
 	}
 }

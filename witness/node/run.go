@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"quorate/witness/node/raftlog"
 )
 
 const (
@@ -68,6 +70,7 @@ func (n *Node) run(parent context.Context) error {
 	helloDone, _ := background(ctx, n.greetPeers)
 	followDone, _ := background(ctx, func(ctx context.Context) { n.followLeader(ctx, r) })
 	wakeDone, _ := background(ctx, func(ctx context.Context) { n.watchLeader(ctx, r) })
+	currentDone, _ := background(ctx, n.followCurrent)
 	gossip, err := n.startGossip()
 	if err == nil {
 		err = n.watchDisk(ctx)
@@ -81,6 +84,7 @@ func (n *Node) run(parent context.Context) error {
 	<-helloDone
 	<-followDone
 	<-wakeDone
+	<-currentDone
 	gossip.stop()
 	n.port.isolate(true)
 	return errors.Join(err, n.stopRaft(r))
@@ -167,6 +171,9 @@ func (n *Node) handOver(r *raft.Raft) {
 	}
 }
 
+// slowEvery is how often slow writes are worth a line in the log at most.
+const slowEvery = 10 * time.Second
+
 // watchDisk returns when ctx ends, with nil, or when the disk is lost. While a
 // write takes too long the node keeps off its peers: hashicorp/raft would go on
 // sending heartbeats and hold the leadership that it cannot exercise (specs:
@@ -175,9 +182,18 @@ func (n *Node) handOver(r *raft.Raft) {
 func (n *Node) watchDisk(ctx context.Context) error {
 	limit := n.opts.DiskTimeout
 	away := false
+	var slow time.Duration // slowest write that was not reported yet
+	var reported time.Time
 	for pause(ctx, max(limit/10, time.Millisecond)) {
+		slow = max(slow, n.stores.log.watch.slowest())
+		if slow >= n.opts.ElectionTimeout && time.Since(reported) >= slowEvery {
+			n.opts.Log.Warn("the disk is slow: a log write took longer than an election, and every request waited for it", "took", slow)
+			slow, reported = 0, time.Now()
+		}
 		age := n.stores.log.watch.age()
 		switch {
+		case n.stores.log.stuck.Load():
+			return raftlog.ErrStuck
 		case age > stallFactor*limit:
 			return errDiskStalled
 		case age > limit && !away:

@@ -4,16 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	"go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
+
+	"quorate/witness/node/raftlog"
 )
 
 // stores is what a node keeps on disk.
@@ -31,22 +28,21 @@ func (s *stores) close() error {
 	return s.closer.Close()
 }
 
-// openStores opens and checks the log. It reads every entry, so that a damaged
-// log is found here and not as a panic in the middle of an election.
+// openStores opens and checks the log; see package raftlog.
 func openStores(o *Options) (*stores, error) {
 	s := &stores{stable: o.StableStore, snaps: o.Snapshots}
 	logs := o.LogStore
 	if logs == nil || s.stable == nil {
-		bolt, err := openBolt(filepath.Join(o.DataDir, logFile))
+		disk, err := raftlog.Open(o.DataDir, newHCLogger(o.Log))
 		if err != nil {
 			return nil, err
 		}
-		s.closer = bolt
+		s.closer = disk
 		if logs == nil {
-			logs = bolt
+			logs = disk
 		}
 		if s.stable == nil {
-			s.stable = bolt
+			s.stable = disk.Stable()
 		}
 	}
 	s.log = &watchedLog{LogStore: logs}
@@ -61,62 +57,12 @@ func openStores(o *Options) (*stores, error) {
 	return s, nil
 }
 
-func openBolt(path string) (store *raftboltdb.BoltStore, err error) {
-	// bbolt panics on a damaged page, and a file cut short behind its map makes
-	// the process fault; here, and only here, both become an error.
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			store, err = nil, damaged(path, fmt.Errorf("%v", p))
-		}
-	}()
-	store, err = raftboltdb.New(raftboltdb.Options{
-		Path:        path,
-		BoltOptions: &bbolt.Options{Timeout: 2 * time.Second, FreelistType: bbolt.FreelistMapType},
-	})
-	if errors.Is(err, berrors.ErrTimeout) {
-		return nil, fmt.Errorf("the log %s is in use by another process: stop that witness first", path)
-	}
-	if err != nil {
-		return nil, damaged(path, err)
-	}
-	if err := scan(store); err != nil {
-		return nil, errors.Join(damaged(path, err), store.Close())
-	}
-	return store, nil
-}
-
-func damaged(path string, err error) error {
-	return fmt.Errorf("the log %s is damaged and cannot be used: remove this witness from the cluster, wipe its data directory and let it join under a new name (%w)", path, err)
-}
-
-// scan reads the log from end to end.
-func scan(store raft.LogStore) error {
-	first, err := store.FirstIndex()
-	if err != nil {
-		return err
-	}
-	last, err := store.LastIndex()
-	if err != nil {
-		return err
-	}
-	for i := first; i <= last && i > 0; i++ {
-		var l raft.Log
-		if err := store.GetLog(i, &l); err != nil {
-			return fmt.Errorf("entry %d of %d..%d: %w", i, first, last, err)
-		}
-		if l.Index != i {
-			return fmt.Errorf("entry %d says that it is entry %d", i, l.Index)
-		}
-	}
-	return nil
-}
-
 // watch knows how long the oldest write that is under way has taken.
 type watch struct {
 	mu      sync.Mutex
 	started map[uint64]time.Time
 	next    uint64
+	longest time.Duration // of the writes that ended since it was asked for
 }
 
 func (w *watch) begin() (end func()) {
@@ -131,8 +77,18 @@ func (w *watch) begin() (end func()) {
 	return func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
+		w.longest = max(w.longest, time.Since(w.started[id]))
 		delete(w.started, id)
 	}
+}
+
+// slowest returns how long the slowest write took that ended since the last call.
+func (w *watch) slowest() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	took := w.longest
+	w.longest = 0
+	return took
 }
 
 // age returns how long the oldest write under way has taken; 0 if there is none.
@@ -151,6 +107,13 @@ type watchedLog struct {
 	raft.LogStore
 	watch   watch
 	written atomic.Uint64 // entries
+	stuck   atomic.Bool   // no write will ever succeed again
+}
+
+// IsMonotonic implements raft.MonotonicLogStore.
+func (l *watchedLog) IsMonotonic() bool {
+	m, ok := l.LogStore.(raft.MonotonicLogStore)
+	return ok && m.IsMonotonic()
 }
 
 // StoreLog implements raft.LogStore.
@@ -160,7 +123,11 @@ func (l *watchedLog) StoreLog(e *raft.Log) error { return l.StoreLogs([]*raft.Lo
 func (l *watchedLog) StoreLogs(es []*raft.Log) error {
 	defer l.watch.begin()()
 	l.written.Add(uint64(len(es)))
-	return l.LogStore.StoreLogs(es)
+	err := l.LogStore.StoreLogs(es)
+	if errors.Is(err, raftlog.ErrStuck) {
+		l.stuck.Store(true)
+	}
+	return err
 }
 
 // DeleteRange implements raft.LogStore.

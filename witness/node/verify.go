@@ -1,10 +1,12 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +27,8 @@ type verifier struct {
 	mu      sync.Mutex
 	next    *round
 	running bool
+
+	quick []string // voters, those that answered last first; of the round under way
 }
 
 type round struct {
@@ -107,41 +111,74 @@ func (n *Node) rounds() {
 	}
 }
 
-// round asks all voters for their term and waits for a majority.
+// lateAnswer is the part of an election timeout after which a voter that was asked
+// counts as slow for the moment.
+const lateAnswer = 20
+
+// round asks voters for their term and waits for a majority. It asks no more of them
+// than it needs, those first that answered last time, and all others as soon as one
+// does not answer or is late: in quiet times half of the messages would be for nothing.
 func (n *Node) round() error {
 	l, r := n.lead.Load(), n.rt()
 	if l == nil || r == nil {
 		return errNotLeading
 	}
 	voters := votersOf(r)
+	need := len(voters)/2 + 1
+	if i := slices.Index(voters, n.opts.Name); i >= 0 {
+		voters = slices.Delete(voters, i, i+1)
+		need--
+	}
+	quick := n.verifier.quick
+	slices.SortStableFunc(voters, func(a, b string) int { return cmp.Compare(rank(quick, a), rank(quick, b)) })
+
 	ctx, cancel := context.WithTimeout(l.ctx, max(n.opts.ElectionTimeout, 300*time.Millisecond))
 	defer cancel()
-	answers := make(chan error, len(voters))
-	need := len(voters)/2 + 1
-	for _, name := range voters {
-		if name == n.opts.Name {
-			need--
-			continue
+	type answer struct {
+		name string
+		err  error
+	}
+	answers := make(chan answer, len(voters))
+	waiting := 0
+	ask := func(count int) bool {
+		for ; count > 0; count-- {
+			name := voters[0]
+			voters = voters[1:]
+			waiting++
+			if !n.work(l, func() { answers <- answer{name, n.askTerm(ctx, name, l.term)} }) {
+				return false
+			}
 		}
-		if !n.background.start(func() { answers <- n.askTerm(ctx, name, l.term) }) {
+		return true
+	}
+	if !ask(min(need, len(voters))) {
+		return errNotLeading
+	}
+	late := time.NewTimer(n.opts.ElectionTimeout / lateAnswer)
+	defer late.Stop()
+	for need > 0 {
+		if need > waiting+len(voters) {
 			return errNotLeading
 		}
-	}
-	var failed error
-	for asked := len(voters); need > 0 && asked > 0; asked-- {
+		all := false
 		select {
-		case err := <-answers:
-			if err == nil {
+		case a := <-answers:
+			waiting--
+			switch {
+			case a.err == nil:
 				need--
-			} else if errors.Is(err, errDeposed) {
+				n.verifier.quick = slices.Insert(slices.DeleteFunc(n.verifier.quick, func(name string) bool { return name == a.name }), 0, a.name)
+			case errors.Is(a.err, errDeposed):
 				return errNotLeading
-			} else {
-				failed = err
+			default:
+				all = true
 			}
+		case <-late.C:
+			all = true
 		case <-ctx.Done():
 			return errNotLeading
 		}
-		if failed != nil && asked <= need {
+		if all && !ask(len(voters)) {
 			return errNotLeading
 		}
 	}
@@ -150,6 +187,40 @@ func (n *Node) round() error {
 		return errNotLeading
 	}
 	return nil
+}
+
+// rank is the place of a name in a list, behind all others if it is not there.
+func rank(list []string, name string) int {
+	if i := slices.Index(list, name); i >= 0 {
+		return i
+	}
+	return len(list)
+}
+
+// work runs f in a goroutine, one that waits for work if there is one: a new one would
+// have to grow its stack first. It returns false during a shutdown.
+func (n *Node) work(l *leadership, f func()) bool {
+	select {
+	case l.work <- f:
+		return true
+	default:
+		return n.background.start(f)
+	}
+}
+
+// workers is how many goroutines of a leadership wait for work.
+const workers = 4
+
+// serveWork does work until the leadership ends.
+func (l *leadership) serveWork() {
+	for {
+		select {
+		case f := <-l.work:
+			f()
+		case <-l.ctx.Done():
+			return
+		}
+	}
 }
 
 var errDeposed = errors.New("a later term exists")
@@ -187,10 +258,11 @@ func votersOf(r *raft.Raft) []string {
 	return out
 }
 
-// Contact returns the age of the last confirmed contact with a quorum: on a
-// leader, how long ago a round confirmed it, shown as 0 up to one election
-// timeout; on a follower, how long ago the leader was heard. A very long time
-// means never.
+// Contact returns the age of the last confirmed contact with a quorum, and so of
+// what [Node.State] shows: on a leader, how long ago a round confirmed it, shown as
+// 0 up to one election timeout; on a follower, how long ago the leader was heard,
+// if the state has caught up since contact was last lost. A very long time means
+// never.
 func (n *Node) Contact() time.Duration {
 	if n.lead.Load() != nil {
 		if t := n.verified.Load(); t != nil {
@@ -200,12 +272,5 @@ func (n *Node) Contact() time.Duration {
 			return 0
 		}
 	}
-	r := n.rt()
-	if r == nil {
-		return never
-	}
-	if t := r.LastContact(); !t.IsZero() {
-		return time.Since(t)
-	}
-	return never
+	return max(n.heard(), n.outdated())
 }

@@ -176,9 +176,13 @@ func TestFollowerCutFromLeaderDeposesNobody(t *testing.T) {
 		if lead.Term() != term {
 			t.Errorf("term %d became %d when the link was healed", term, lead.Term())
 		}
-		if c := cut.rt().ReloadableConfig(); c.HeartbeatTimeout != cut.opts.HeartbeatTimeout || c.ElectionTimeout != cut.opts.ElectionTimeout {
-			t.Errorf("timeouts are still %s and %s", c.HeartbeatTimeout, c.ElectionTimeout)
-		}
+		w := newWaker(cut.Node, cut.rt())
+		w.leader, w.normal.HeartbeatTimeout, w.normal.ElectionTimeout = lead.opts.Name, cut.opts.HeartbeatTimeout, cut.opts.ElectionTimeout
+		rank, _, _ := w.place()
+		until(t, "the follower has the timeouts of one that nobody has woken", func() bool {
+			c, want := cut.rt().ReloadableConfig(), w.rest(rank)
+			return c.HeartbeatTimeout == want.HeartbeatTimeout && c.ElectionTimeout == want.ElectionTimeout
+		})
 	})
 }
 

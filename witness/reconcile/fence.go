@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sort"
 
 	"quorate/fencing"
 	"quorate/witness"
@@ -18,6 +17,9 @@ type Driver func(settings map[string]string) (fencing.Device, error)
 type Fencer struct {
 	Drivers map[string]Driver
 	Timing  fencing.Timing
+	// Reveal returns the settings of a device with its secrets in clear; nil
+	// takes them as they are.
+	Reveal func(device string, settings map[string]string) (map[string]string, error)
 }
 
 var _ Executor = (*Fencer)(nil)
@@ -56,6 +58,7 @@ var (
 	grades = map[fencing.Grade]witness.Grade{
 		fencing.GradeObservedOff: witness.GradeObserved,
 		fencing.GradeFeedsOff:    witness.GradeFeeds,
+		fencing.GradeSelfFenced:  witness.GradeSelf,
 		fencing.GradeUnknown:     witness.GradeUnknown,
 	}
 )
@@ -63,8 +66,7 @@ var (
 // host builds the levels of a host. A device that cannot be opened stays in
 // its level as one that proves nothing, so that the level fails for a reason.
 func (f *Fencer) host(cfg *witness.Config, spec *witness.Host) fencing.Host {
-	steps := append([]witness.FenceStep(nil), spec.Fence...)
-	sort.SliceStable(steps, func(i, j int) bool { return steps[i].Level < steps[j].Level })
+	steps := stepsOf(spec)
 	host := fencing.Host{Name: spec.Name}
 	for i, step := range steps {
 		if i == 0 || step.Level != steps[i-1].Level {
@@ -85,9 +87,34 @@ func (f *Fencer) open(cfg *witness.Config, name string) fencing.Device {
 	if driver == nil {
 		return fencing.Unusable(name, fmt.Errorf("this witness has no driver %q for device %s", spec.Driver, name))
 	}
-	dev, err := driver(spec.Settings)
+	settings := spec.Settings
+	if f.Reveal != nil {
+		var err error
+		if settings, err = f.Reveal(name, settings); err != nil {
+			return fencing.Unusable(name, fmt.Errorf("device %s: %w", name, err))
+		}
+	}
+	dev, err := driver(settings)
 	if err != nil {
 		return fencing.Unusable(name, fmt.Errorf("device %s: %w", name, err))
 	}
 	return dev
+}
+
+// CheckSettings returns every fault in the settings of a declared device, as its driver finds them, without touching the
+// device. A driver that this witness does not have is a fault of the configuration, and told there.
+func (f *Fencer) CheckSettings(d witness.Device) error {
+	driver := f.Drivers[d.Driver]
+	if driver == nil {
+		return nil
+	}
+	settings := d.Settings
+	if f.Reveal != nil {
+		var err error
+		if settings, err = f.Reveal(d.Name, settings); err != nil {
+			return nil // a secret that was sealed before and cannot be opened here is told by the checks of devices
+		}
+	}
+	_, err := driver(settings)
+	return err
 }

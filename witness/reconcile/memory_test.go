@@ -19,6 +19,7 @@ type cluster struct {
 	leader  string
 	term    uint64
 	since   map[int64]time.Duration // lease → time since its renewal
+	alive   []string                // witnesses that the leader hears; empty: itself alone
 }
 
 func newCluster() *cluster {
@@ -95,6 +96,8 @@ func (n *node) VerifyLeader(context.Context) error {
 }
 
 func (n *node) Barrier(context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if n.cutOff {
 		return witness.ErrNoQuorum
 	}
@@ -117,7 +120,22 @@ func (n *node) Propose(_ context.Context, cmd witness.Command) (witness.Result, 
 }
 
 func (n *node) View() witness.View {
-	return witness.View{State: n.State(), Now: n.now(), Voters: []string{"w1", "w2", "w3"}, Alive: []string{n.name}}
+	v := witness.View{State: n.State(), Now: n.now(), Voters: []string{"w1", "w2", "w3"}, Alive: []string{n.name}}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, other := range n.alive {
+		if other != n.name {
+			v.Alive = append(v.Alive, other)
+		}
+	}
+	return v
+}
+
+// lives says which witnesses are left.
+func (c *cluster) lives(names ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.alive = names
 }
 
 func (n *node) SinceRenewal(lease int64) (time.Duration, bool) {

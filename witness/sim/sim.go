@@ -41,6 +41,7 @@ type Break struct {
 	OwnerEarly      bool // the sessions of a silent witness end before their clients give up
 	InheritSessions bool // a new leader takes all witnesses for silent since long ago
 	VoidEarly       bool // the ACK of a client that vanished ends at once
+	BelieveOneFeed    bool // one of two outlets that is off proves the machine off
 }
 
 // Report tells how a run ended.
@@ -53,6 +54,9 @@ type Report struct {
 	Grants    int
 	Fences    int // power-offs that were proven
 	Held      int // entries that recorded a hold
+	ByFeeds   int // of those, by the outlets
+	Orders    int // power actions that somebody asked for
+	Reboots   int // that went on after their off was proven
 	Marks     int // entries that recorded how long leases have left
 
 	LateGiveUps int // see checkReleased
