@@ -16,4 +16,5 @@ QUORATE_BENCH_RUNS=${QUORATE_BENCH_RUNS:-5}
 export QUORATE_BENCH_RUNS
 "${GO:-go}" test -tags integration -count=1 -timeout 60m -run '^TestBench' -v ./test/etcd
 "${GO:-go}" test -tags integration -count=1 -timeout 60m -run '^TestBench' -v ./test/pacemaker
+"${GO:-go}" test -tags integration -count=1 -timeout 60m -run '^TestBench' -v ./test/qdevice
 exec "${GO:-go}" test -tags integration -count=1 -timeout 120m -run '^TestBench' -v ./test/patroni
