@@ -18,4 +18,5 @@ export QUORATE_BENCH_RUNS
 "${GO:-go}" test -tags integration -count=1 -timeout 60m -run '^TestBench' -v ./test/pacemaker
 "${GO:-go}" test -tags integration -count=1 -timeout 30m -run '^TestBench' -v ./test/fencing
 "${GO:-go}" test -tags integration -count=1 -timeout 30m -run '^TestBench' -v ./fencing/redfish
+"${GO:-go}" test -tags integration -count=1 -timeout 60m -run '^TestBench' -v ./test/qdevice
 exec "${GO:-go}" test -tags integration -count=1 -timeout 120m -run '^TestBench' -v ./test/patroni

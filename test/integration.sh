@@ -26,7 +26,7 @@ lab | patroni) found=$(packages "test/$suite") ;;
 etcd) found=$(packages test/etcd witness/kv witness/etcdapi) ;;
 fencing) found=$(packages test/fencing fencing) ;;
 dns) found=$(packages test/dns dnsfailover) ;;
-pacemaker) found=$(packages test/pacemaker witness/qnetd cmd/fence_witness) ;;
+pacemaker) found=$(packages test/pacemaker test/qdevice witness/qnetd cmd/fence_witness) ;;
 *) found=$(packages "test/$suite") ;;
 esac
 if [ -z "$found" ]; then

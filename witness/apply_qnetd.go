@@ -116,7 +116,7 @@ func (a *applier) qnetdOp(cmd *QnetdCmd, op *QnetdOp) QnetdReply {
 	}
 	s := n.Session
 	if op.Kind == QnetdDown {
-		a.endSession(c, n, op.Cause)
+		a.endSession(c, n, s.downCause(op.Cause))
 		a.put(c, true)
 		return gone
 	}
@@ -311,20 +311,9 @@ func (a *applier) endSession(c *Cluster, n *QuorumNode, cause string) {
 	if s == nil {
 		return
 	}
-	switch cause {
-	case GoneClosed, GoneBroken, GoneDropped, GoneExpired, gonePower, goneLeaving:
-	default:
-		cause = GoneDropped
-	}
-	if s.Hold && (cause == GoneClosed || cause == GoneBroken || cause == GoneDropped) {
-		cause = goneHeld
-	}
-	if s.Stale && (cause == GoneClosed || cause == GoneBroken || cause == GoneDropped || cause == goneHeld) {
-		cause = goneStale
-	}
-	sticky := c.Spec.sticky(q.Algorithm) && cause != gonePower && cause != goneLeaving
+	sticky := c.Spec.sticky(q.Algorithm) && cause != gonePower
 	n.Session = nil
-	n.Left = cause == GoneClosed || cause == goneLeaving
+	n.Left = cause == GoneClosed
 	g := &QuorumGone{Index: a.e.Index, Cause: cause, Heartbeat: s.Heartbeat, Sticky: sticky}
 	switch {
 	case !n.May:
@@ -344,6 +333,19 @@ func (a *applier) endSession(c *Cluster, n *QuorumNode, cause string) {
 	a.rerun(c)
 }
 
+// downCause is what the end of a session, as its witness saw it, says of the vote.
+func (s *QuorumSession) downCause(seen string) string {
+	switch {
+	case s.Stale: // nothing: the other session may be the one that lives
+		return goneStale
+	case s.Hold && seen != GoneExpired:
+		return goneHeld
+	case seen == GoneClosed || seen == GoneBroken || seen == GoneExpired:
+		return seen
+	}
+	return GoneDropped
+}
+
 func goneText(cause string) string {
 	switch cause {
 	case GoneClosed:
@@ -358,8 +360,6 @@ func goneText(cause string) string {
 		return "nothing was heard on it; the session that it took the place of may be the newer one"
 	case goneHeld:
 		return "its proxy takes the vote to another connection"
-	case goneLeaving:
-		return "it left the cluster in good order"
 	}
 	return "its witness ended the connection"
 }

@@ -139,7 +139,6 @@ const (
 	goneStale   = "stale"   // it took the place of another, and nothing was heard on it since
 	goneHeld    = "held"    // a proxy lost its connection and takes the vote along
 	gonePower   = "power"   // the node was proven off
-	goneLeaving = "leaving" // the other nodes saw it leave
 )
 
 // Void returns how long after a session ended like that an ACK of it may still

@@ -80,8 +80,9 @@ func (q *QnetdConfig) load() error {
 }
 
 // contactTime is how old a witness's contact with the leader may be while it
-// answers the heartbeats of qdevice clients: longer than a change of leader takes.
-func contactTime(t TimingConfig) time.Duration { return 4*t.Election + time.Second }
+// answers the heartbeats of qdevice clients: longer than a change of leader takes
+// on a busy machine.
+func contactTime(t TimingConfig) time.Duration { return 5*t.Election + 2*time.Second }
 
 func openQnetd(cfg Config, b *backend, log *slog.Logger, reg prometheus.Registerer) (*qnetd.Server, error) {
 	s := &qnetd.Server{

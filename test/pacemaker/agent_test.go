@@ -5,6 +5,7 @@ package pacemaker
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -38,80 +39,89 @@ func mustRun(t *testing.T, n *Node, script string) string {
 	return out
 }
 
-// TestFenceAgent lets Pacemaker's own tools call the agent: metadata as the user
-// that has no rights, validation, and power-off and reboot of a real node.
+// TestFenceAgent runs the agent on nodes with real BMCs: metadata as the user
+// that has no rights and by fence-agents' schema, and the power of a node.
 func TestFenceAgent(t *testing.T) {
-	l := newLab(t)
-	q, err := NewQnetd(t.Context(), l, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	agents, err := Agents(l, program(t, "cmd/fence_witness"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := l.Host(t.Context(), "client", "10.77.0.50")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := NewWitnesses(t.Context(), l, client, program(t, "cmd/witnessd"), program(t, "cmd/witnessctl"), WitnessOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := NewCluster(t.Context(), l, Settings{Nodes: 2, Addresses: []string{q.Host.IP()}, Agents: agents})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Apply(t.Context(), c, bmcs(t, c), noCluster); err != nil {
-		t.Fatal(err)
-	}
+	c, w := device(t, variant{Settings: Settings{Nodes: 2}, fences: true})
 	n1, n2 := c.Nodes[0], c.Nodes[1]
 	url := "url=http://10.77.0.99:8080," + w.URLs() // the first one is nobody
-
+	agent := func(input string) (string, error) {
+		return n1.sh(t.Context(), "printf '"+input+"\\n"+url+"\\n' | fence_witness")
+	}
 	mustRun(t, n1, "fence_witness -o metadata >/tmp/metadata && xmllint --noout --relaxng /usr/share/cluster/relaxng/metadata.rng /tmp/metadata")
 	mustRun(t, n1, "env -i unshare --net setpriv --reuid hacluster --regid haclient --clear-groups sh -c 'echo action=metadata | /usr/sbin/fence_witness' >/dev/null")
-	if out := mustRun(t, n1, "printf 'action=list\n"+url+"\n' | fence_witness"); out != "n1,\nn2,\n" {
-		t.Errorf("list: %q", out)
+	if out, err := agent("action=list"); err != nil || out != "n1,\nn2,\n" {
+		t.Errorf("list: %q, %v", out, err)
 	}
-
-	if err := c.Start(t.Context()); err != nil {
+	if _, err := agent("action=monitor\\ncluster=" + clusterName); err != nil {
+		t.Errorf("monitor: %v", err)
+	}
+	start := time.Now()
+	if out, err := agent("nodename=n2\\naction=off\\nport=n2"); err != nil {
+		t.Fatalf("off: %s, %v", out, err)
+	}
+	t.Logf("off: %s", ms(time.Since(start)))
+	if pids, err := n2.Host.Pids(); err != nil || len(pids) != 0 {
+		t.Errorf("n2 still runs: %v, %v", pids, err)
+	}
+	var failed *lab.ExecError
+	if _, err := agent("action=status\\nplug=n2"); !errors.As(err, &failed) || !strings.Contains(failed.Err.Error(), "exit status 2") {
+		t.Errorf("status of what is off: %v", err)
+	}
+	if out, err := agent("action=on\\nplug=n2"); err != nil {
+		t.Errorf("on: %s, %v", out, err)
+	}
+	if _, err := agent("action=status\\nplug=n2"); err != nil {
+		t.Errorf("status of what is on: %v", err)
+	}
+	// The leader dies while it does the work: the next one carries on.
+	leader, err := w.WaitLeader(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.StartPacemaker(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if out := mustRun(t, n1, "stonith_admin --list-installed"); !strings.Contains(out, "fence_witness") {
-		t.Errorf("Pacemaker does not find the agent: %q", out)
-	}
-	if out := mustRun(t, n1, "stonith_admin --metadata -a fence_witness"); !strings.Contains(out, `name="plug"`) {
-		t.Errorf("metadata: %q", out)
-	}
-	mustRun(t, n1, "stonith_admin --validate -a fence_witness --option "+url)
-	if _, err := n1.sh(t.Context(), "stonith_admin --validate -a fence_witness --option url=nonsense://"); err == nil {
-		t.Error("a wrong address is valid")
-	}
-	if err := c.Configure(t.Context(), strings.TrimPrefix(url, "url=")+"\" /><nvpair id=\"none\" name=\"unknown\" value=\"ignored"); err != nil {
-		t.Fatal(err)
-	}
-	// The hosts are in no cluster here.
-	mustRun(t, n1, "crm_resource --resource witness --delete-parameter cluster")
-	err = lab.Until(t.Context(), bound, "the fencer to know the agent's nodes", func(ctx context.Context) error {
-		out, err := n1.sh(ctx, "stonith_admin --list n2")
-		if err == nil && !strings.Contains(out, "witness") {
-			err = errors.New(out)
+	ended := make(chan error, 1)
+	start = time.Now()
+	go func() {
+		_, err := agent("action=reboot\\nplug=n2")
+		ended <- err
+	}()
+	err = lab.Until(t.Context(), bound, "the request to be taken", func(ctx context.Context) error {
+		for _, x := range w.Nodes {
+			raw, err := os.ReadFile(x.process.Log)
+			if err != nil {
+				return err
+			}
+			if strings.Contains(string(raw), "Pacemaker asks for reboot of n2") {
+				return nil
+			}
 		}
-		return err
+		return errors.New("not yet")
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	start := time.Now()
-	mustRun(t, n1, "stonith_admin --fence n2 --timeout 40")
-	t.Logf("stonith_admin --fence: %s", ms(time.Since(start)))
-	if pids, err := n2.Host.Pids(); err != nil || len(pids) != 0 {
-		t.Errorf("n2 still runs: %v, %v", pids, err)
+	w.Kill(leader)
+	if err := <-ended; err != nil {
+		t.Errorf("reboot while the leader dies: %v", err)
 	}
-	if out := mustRun(t, n1, "stonith_admin --history n2 -V"); !strings.Contains(out, "turning off of n2 successful") {
-		t.Errorf("history: %q", out)
+	t.Logf("reboot, and the leader died: %s", ms(time.Since(start)))
+	if _, err := c.bmcs["n2"].OffSince(start); err != nil {
+		t.Error(err)
+	}
+}
+
+// stonithAdmin lets Pacemaker's own tool look at the agent.
+func stonithAdmin(t *testing.T, n *Node, urls string) {
+	t.Helper()
+	for command, want := range map[string]string{
+		"stonith_admin --list-installed":                                       "fence_witness",
+		"stonith_admin --metadata -a fence_witness":                            `name="plug"`,
+		"stonith_admin --validate -a fence_witness --option url=" + urls:       "",
+		"stonith_admin --list " + n.Name:                                       "witness",
+		"! stonith_admin --validate -a fence_witness --option url=nonsense://": "",
+	} {
+		if out := mustRun(t, n, command); !strings.Contains(out, want) {
+			t.Errorf("%s says %q", command, out)
+		}
 	}
 }

@@ -12,8 +12,9 @@ const clusterName = "labcluster"
 
 // Algorithms of corosync-qnetd, by the names of corosync.conf.
 const (
-	ffsplit = "ffsplit"
-	lms     = "lms"
+	ffsplit  = "ffsplit"
+	lms      = "lms"
+	twoNodes = "2nodelms"
 )
 
 // Settings are the parts of corosync.conf that the cases vary.
@@ -45,7 +46,8 @@ func (s Settings) corosync(nodes []*Node) string {
 	var b strings.Builder
 	add := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	add("totem {\n  version: 2\n  cluster_name: %s\n  transport: knet", clusterName)
-	add("  crypto_cipher: none\n  crypto_hash: none\n  token: 1000\n}")
+	// Without the coefficient the token is the same for any number of nodes.
+	add("  crypto_cipher: none\n  crypto_hash: none\n  token: 1000\n  token_coefficient: 0\n}")
 	add("nodelist {")
 	for _, n := range nodes {
 		add("  node {\n    ring0_addr: %s\n    name: %s\n    nodeid: %d\n  }", n.Host.IP(), n.Name, n.ID)

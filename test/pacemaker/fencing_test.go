@@ -40,6 +40,8 @@ func TestPacemakerFencesTheLoser(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	stonithAdmin(t, c.Nodes[0], w.URLs())
+
 	cut := time.Now()
 	if err := c.Cut(t.Context(), c.Nodes[0]); err != nil {
 		t.Fatal(err)
@@ -84,6 +86,11 @@ func TestPacemakerFencesTheLoser(t *testing.T) {
 		t.Error("the winner was powered off")
 	}
 	c.neverTwoSides(t, false)
+
+	// Asked again by Pacemaker's own tool, it is a success at once.
+	again := time.Now()
+	mustRun(t, winner, "stonith_admin --fence "+loser.Name+" --timeout 40")
+	t.Logf("stonith_admin --fence: %s", ms(time.Since(again)))
 
 	// What is recorded: the power-off, who asked for it, and from where.
 	out, err := w.Ctl(t.Context(), "fence", "status", loser.Name)

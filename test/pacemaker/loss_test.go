@@ -152,7 +152,7 @@ func (c *Cluster) neverInquorate(t *testing.T, since time.Time, nodes ...*Node) 
 // its quorum, and the one that is cut off keeps no session.
 func TestWitnessesIsolatedInTurn(t *testing.T) {
 	c, w := device(t, variant{Settings: Settings{Nodes: 2, Timeout: short}})
-	hold := 8 * time.Second
+	hold := 6 * time.Second
 	if os.Getenv("QUORATE_PACEMAKER_ROUNDS") != "" {
 		hold = time.Minute
 	}

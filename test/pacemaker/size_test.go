@@ -52,3 +52,15 @@ func TestFiveNodes(t *testing.T) {
 	t.Logf("four of five lose their power: %s", c.waitSurvivor(t, dead, c.Nodes[0]))
 	c.neverTwoSides(t, false)
 }
+
+// TestTwoNodeLMS: upstream's algorithm for two nodes decides a ring cut as well.
+func TestTwoNodeLMS(t *testing.T) {
+	c, _ := device(t, variant{Settings: Settings{Nodes: 2, Timeout: short, Algorithm: twoNodes}})
+	cut := time.Now()
+	if err := c.Cut(t.Context(), c.Nodes[0]); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("ring cut: %s", c.waitSplit(t, cut, c.side(1), c.side(2)))
+	healed(t, c)
+	c.neverTwoSides(t, false)
+}

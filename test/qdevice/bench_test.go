@@ -3,14 +3,17 @@
 package qdevice
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -44,8 +47,12 @@ func (f figure) publish(t *testing.T) {
 	if raw, err := os.ReadFile("/proc/loadavg"); err == nil {
 		f.Load = strings.Join(strings.Fields(string(raw))[:3], " ")
 	}
-	f.Ratio = f.Ours / f.Peer
-	fmt.Printf("%s ours=%.2f%s peer=%.2f%s ratio=%.3f\n", f.Name, f.Ours, f.Unit, f.Peer, f.Unit, f.Ratio)
+	ratio := "-"
+	if f.Peer > 0 {
+		f.Ratio = f.Ours / f.Peer
+		ratio = fmt.Sprintf("%.3f", f.Ratio)
+	}
+	fmt.Printf("%s ours=%.2f%s peer=%.2f%s ratio=%s\n", f.Name, f.Ours, f.Unit, f.Peer, f.Unit, ratio)
 	line, err := json.Marshal(f)
 	if err != nil {
 		t.Fatal(err)
@@ -86,35 +93,30 @@ openssl pkcs12 -export -passout pass: -name "QNetd Cert" -in ca/%s -inkey ca/%s 
 pk12util -d nssdb -k pw -W "" -i server.p12`, tr.dir, authority.CertFile, authority.ServerCertFile, authority.ServerKeyFile))
 	until(t, "the witnesses take devices", tr.all)
 
-	var ours, peers sample
-	ok := t.Run("ours", func(t *testing.T) {
-		ours = load(t, tr.devices(), identities, runs, func() (largest float64) {
-			for _, p := range tr.witnesses {
-				largest = max(largest, p.rss(t))
-			}
-			return largest
-		})
+	ours := load(t, tr.devices(), identities, runs, func() (largest float64) {
+		for _, p := range tr.witnesses {
+			largest = max(largest, p.rss(t))
+		}
+		return largest
 	})
-	if !ok {
+	if ours == nil {
 		t.FailNow()
 	}
 	for _, p := range tr.witnesses {
 		tr.kill(p)
 	}
-	ok = t.Run("peer", func(t *testing.T) {
-		address, pid := stockServer(t, "req", nssdb)
-		peer := &process{pid: pid}
-		peers = load(t, []string{address}, identities, runs, func() float64 { return peer.rss(t) })
-	})
-	if !ok {
-		t.FailNow()
+	address, pid := stockServer(t, "req", nssdb)
+	peer := &process{pid: pid}
+	peers := load(t, []string{address}, identities, runs, func() float64 { return peer.rss(t) })
+	if peers == nil {
+		peers = &sample{} // what it does under this load is the peer's business
 	}
 	figure{
-		Name: "qdevice-split-200", Unit: "s", Ours: ours.split(), Peer: peers.split(), Count: [2]int{runs, runs},
+		Name: "qdevice-split-200", Unit: "s", Ours: ours.split(), Peer: peers.split(), Count: [2]int{len(ours.splits), len(peers.splits)},
 		Note: "1,000 two-node clusters with TLS; 200 split at once, until the last has its decision on both sides; median",
 	}.publish(t)
 	figure{
-		Name: "qdevice-memory", Unit: "MiB", Ours: ours.memory, Peer: peers.memory, Count: [2]int{1, 1},
+		Name: "qdevice-memory", Unit: "MiB", Ours: ours.memory, Peer: peers.memory, Count: [2]int{1, min(1, len(peers.splits))},
 		Note: "resident memory with 2,000 clients, after the splits; the largest of three witnesses, and one corosync-qnetd",
 	}.publish(t)
 }
@@ -125,14 +127,20 @@ type sample struct {
 	splits []time.Duration
 }
 
+// split is the median in seconds, 0 without one.
 func (s sample) split() float64 {
+	if len(s.splits) == 0 {
+		return 0
+	}
 	slices.Sort(s.splits)
 	return s.splits[len(s.splits)/2].Seconds()
 }
 
+var digits = regexp.MustCompile(`[0-9]+`)
+
 // load puts the devices of all clusters on servers and splits some of them,
-// runs times.
-func load(t *testing.T, servers []string, identities []*tls.Config, runs int, memory func() float64) sample {
+// runs times. It returns nil, and logs why, if that does not come about.
+func load(t *testing.T, servers []string, identities []*tls.Config, runs int, memory func() float64) *sample {
 	var clusters [][2]*Device
 	var all []*Device
 	for c, identity := range identities {
@@ -146,44 +154,54 @@ func load(t *testing.T, servers []string, identities []*tls.Config, runs int, me
 		}
 		clusters = append(clusters, pair)
 	}
-	start := time.Now()
-	running(t, all...)
+	ctx, cancel := context.WithCancel(context.Background())
+	var work sync.WaitGroup
+	defer work.Wait()
+	defer cancel()
 	votes := func(some [][2]*Device, one, two wire.Vote) func() bool {
 		return func() bool {
-			for _, c := range some {
-				if c[0].Cast().Vote != one || c[1].Cast().Vote != two {
-					return false
-				}
-			}
-			return true
+			return !slices.ContainsFunc(some, func(c [2]*Device) bool { return c[0].Cast().Vote != one || c[1].Cast().Vote != two })
 		}
 	}
-	t.Cleanup(func() {
-		if !t.Failed() {
-			return
-		}
+	failed := func(what string) *sample {
 		without := map[string]int{}
 		for _, d := range all {
 			if c := d.Cast(); c.Vote != wire.ACK {
-				without[fmt.Sprintf("%v, %s", c.Vote, c.Why)]++
+				without[digits.ReplaceAllString(fmt.Sprintf("%v, %s", c.Vote, c.Why), "N")]++
 			}
 		}
-		for what, n := range without {
-			t.Logf("%d devices: %s", n, what)
+		t.Logf("%s: not within %v; without an ACK are %v", what, patience, without)
+		return nil
+	}
+	start := time.Now()
+	// Some at a time: a corosync-qnetd on which all fall at once serves nobody for
+	// minutes, since the clients give up and come again.
+	for some := range slices.Chunk(all, 50) {
+		for _, d := range some {
+			work.Go(func() {
+				if err := d.Run(ctx); err != nil {
+					t.Error(err)
+				}
+			})
 		}
-	})
-	eventually(t, "every node has the vote", votes(clusters, wire.ACK, wire.ACK))
+		if !within(func() bool { return !slices.ContainsFunc(some, func(d *Device) bool { return d.Sessions() == 0 }) }) {
+			return failed("the next devices connect")
+		}
+	}
+	if !within(votes(clusters, wire.ACK, wire.ACK)) {
+		return failed("every node has the vote")
+	}
 	t.Logf("%d devices have connected and have the vote after %v; %.1f MiB", len(all), time.Since(start).Round(time.Millisecond), memory())
-	var out sample
+	out := &sample{}
 	for i := range runs {
-		some := clusters[:benchSplit]
-		seq := uint64(100 + 10*i)
-		start := time.Now()
+		some, seq, start := clusters[:benchSplit], uint64(100+10*i), time.Now()
 		for _, c := range some {
 			c[1].Member(wire.RingID{NodeID: 2, Seq: seq}, 2)
 			c[0].Member(wire.RingID{NodeID: 1, Seq: seq}, 1)
 		}
-		eventually(t, "all have their decision", votes(some, wire.ACK, wire.NACK))
+		if !within(votes(some, wire.ACK, wire.NACK)) {
+			return failed("all have their decision")
+		}
 		var last time.Time
 		for _, c := range some {
 			for _, d := range c {
@@ -198,7 +216,9 @@ func load(t *testing.T, servers []string, identities []*tls.Config, runs int, me
 			c[1].Member(wire.RingID{NodeID: 1, Seq: seq + 5}, 1, 2)
 			c[0].Member(wire.RingID{NodeID: 1, Seq: seq + 5}, 1, 2)
 		}
-		eventually(t, "every node has the vote again", votes(clusters, wire.ACK, wire.ACK))
+		if !within(votes(clusters, wire.ACK, wire.ACK)) {
+			return failed("every node has the vote again")
+		}
 	}
 	sessions := 0
 	for _, d := range all {
@@ -209,12 +229,14 @@ func load(t *testing.T, servers []string, identities []*tls.Config, runs int, me
 	return out
 }
 
-// eventually is until, for thousands.
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for end := time.Now().Add(5 * bound); !done(); time.Sleep(20 * time.Millisecond) {
+// patience is how long thousands may take.
+const patience = 2 * time.Minute
+
+func within(done func() bool) bool {
+	for end := time.Now().Add(patience); !done(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within %v", what, 5*bound)
+			return false
 		}
 	}
+	return true
 }

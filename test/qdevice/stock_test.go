@@ -212,3 +212,33 @@ func run(t *testing.T, script string) string {
 func pemOf(cert *x509.Certificate) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
 }
+
+// TestStockAuthority goes on with the authority of a corosync-qnetd, as
+// docs/pacemaker.md tells a user to: its key and certificate as PEM.
+func TestStockAuthority(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "etc/qnetd"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run(t, fmt.Sprintf(`cd %s && mkdir quorate-ca && unshare -m --propagation private sh -ec 'mount --bind %s/etc /etc/corosync
+corosync-qnetd-certutil -i
+cd /etc/corosync/qnetd/nssdb
+pk12util -o ca.p12 -d . -k pwdfile.txt -W "" -n "QNet CA"'
+openssl pkcs12 -in etc/qnetd/nssdb/ca.p12 -passin pass: -nodes -nocerts -out quorate-ca/ca.key
+openssl pkcs12 -in etc/qnetd/nssdb/ca.p12 -passin pass: -nokeys -out quorate-ca/ca.crt
+chmod 600 quorate-ca/ca.key`, dir, dir))
+	ca, err := authority.Open(filepath.Join(dir, "quorate-ca"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ca.Server(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	// The nodes have the stock authority in their databases: NSS must take what
+	// it signs now for a server's.
+	out := run(t, fmt.Sprintf(`cd %s/etc/qnetd/nssdb && certutil -A -d . -f pwdfile.txt -n ours -t ,, -i ../../../quorate-ca/server.crt
+certutil -V -u V -n ours -d . -f pwdfile.txt`, dir))
+	if !strings.Contains(out, "certificate is valid") {
+		t.Error(out)
+	}
+}

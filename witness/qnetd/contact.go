@@ -68,12 +68,31 @@ func (s *Server) reportOnce(ctx context.Context, raw []byte) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, max(s.Contact/3, 300*time.Millisecond))
 	defer cancel()
+	go s.whileLeads(ctx, leader, cancel)
 	sent := time.Now()
 	if _, err := s.Node.Call(ctx, leader, AliveMethod, raw); err != nil {
 		return false
 	}
 	s.contact.at.Store(&sent)
 	return true
+}
+
+// whileLeads gives a report up as soon as another leader is known: the answer of
+// one that is cut off may never come, and the contact grows old.
+func (s *Server) whileLeads(ctx context.Context, leader string, giveUp context.CancelFunc) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if now, _ := s.Node.Leader(); now != leader && now != "" {
+			giveUp()
+			return
+		}
+	}
 }
 
 // Alive answers [AliveMethod] on the leader. It notes when the report came, and

@@ -9,8 +9,8 @@ import (
 	"quorate/witness/vote"
 )
 
-// Times of the quorum device in the simulator; as in witness/qnetd, but for the
-// heartbeat, which is short so that more happens.
+// Times of the quorum device in the simulator: shorter than in witness/qnetd, so
+// that more happens.
 const (
 	qHeartbeat = 2 * time.Second
 	qContact   = 4*electionTimeout + time.Second

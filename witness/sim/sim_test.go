@@ -132,7 +132,6 @@ func TestTeethCorosync(t *testing.T) {
 		{"owner early", Break{OwnerEarly: true}, 3000},
 		{"inherit sessions", Break{InheritSessions: true}, 3000},
 		{"void early", Break{VoidEarly: true}, 3000},
-		{"ignore pauses", Break{IgnorePauses: true}, 3000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for s := uint64(1); s <= uint64(c.seeds); s++ {
