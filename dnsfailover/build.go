@@ -22,6 +22,9 @@ type ZoneSpec struct {
 	NegativeTTL uint32
 	NSTTL       uint32  // seconds; default DefaultNSTTL
 	Records     []RRset // static records; a TTL of 0 means that of the zone
+	// Keys sign the zone (DNSSEC), from about SignedAt on for SignatureLife.
+	Keys     []SigningKey
+	SignedAt time.Time
 }
 
 // Target is one host of a cluster.
@@ -143,7 +146,7 @@ func buildZone(index uint64, spec *ZoneSpec) (*Zone, []error) {
 	}
 	zone := &Zone{
 		Name: apex, Serial: spec.Serial, Admin: adminName(spec.Admin, apex),
-		TTL: spec.TTL, NegativeTTL: spec.NegativeTTL, NSTTL: spec.NSTTL,
+		TTL: spec.TTL, NegativeTTL: spec.NegativeTTL, NSTTL: spec.NSTTL, Keys: spec.Keys, SignedAt: spec.SignedAt,
 	}
 	zone.Serial = cmp.Or(zone.Serial, uint32(index))
 	zone.TTL = cmp.Or(zone.TTL, DefaultTTL)

@@ -160,7 +160,7 @@ func TestHolderIsQuoted(t *testing.T) {
 	c.Primary = &Target{Name: `a"b\c` + "\n; evil", Addrs: addrs("10.0.0.1")}
 	c.Members = nil
 	view, _ := Build(1, benchZones(), []ClusterView{c})
-	a := resolve(mustCompile(t, view), 0, dns.Question{Name: "primary.pg.example.test.", Qtype: dns.TypeTXT, Qclass: dns.ClassINET})
+	a := resolve(mustCompile(t, view), 0, dns.Question{Name: "primary.pg.example.test.", Qtype: dns.TypeTXT, Qclass: dns.ClassINET}, false)
 	if len(a.answer) != 1 {
 		t.Fatalf("answer %v", a)
 	}

@@ -74,7 +74,7 @@ func mustBuild(t testing.TB, zones []ZoneSpec, clusters ...ClusterView) *View {
 
 func mustCompile(t testing.TB, view *View) *index {
 	t.Helper()
-	ix, err := compile(view)
+	ix, err := compile(view, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

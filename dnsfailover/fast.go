@@ -176,12 +176,16 @@ func (s *Server) answerFast(ix *index, q *fastQuery, msg, out []byte, client net
 	end := q.end
 	switch {
 	case n == nil:
-		if z = ix.missing(name); z == nil {
-			return r, false
+		if z = ix.missing(name); z == nil || q.do && z.signed {
+			return r, false // a signed denial depends on the name
 		}
 		r.nxdomain, what = true, z.hash
-	case n.find(q.qtype) != nil || n.alias && (q.qtype == dns.TypeA || q.qtype == dns.TypeAAAA):
-		ready := ix.prebuiltFor(n.name, n, q.qtype)
+	case n.find(q.qtype) != nil || n.alias && (q.qtype == dns.TypeA || q.qtype == dns.TypeAAAA) || q.do && n.zone.signed && !n.alias:
+		typ := q.qtype
+		if n.find(typ) == nil && !n.alias {
+			typ = absentType // the denial is the same for all types that are not there
+		}
+		ready := ix.prebuiltFor(n.name, n, typ, q.do && n.zone.signed)
 		if ready == nil || end+len(ready.body)+tail > limit {
 			return r, false
 		}

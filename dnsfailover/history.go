@@ -35,17 +35,18 @@ func (z *zoneIndex) records() []dns.RR {
 		names = append(names, name)
 	}
 	slices.SortFunc(names, compareNames)
-	out := []dns.RR{z.nodes[z.apex].find(dns.TypeSOA).rrs[0]}
+	soa := z.nodes[z.apex].find(dns.TypeSOA)
+	out := append(soa.rrs[:1:1], soa.sigs...)
 	for _, name := range names {
 		for _, s := range z.nodes[name].sets {
 			if s.typ == dns.TypeSOA || s.broken {
 				continue
 			}
-			rrs := s.rrs
+			rrs, sigs := s.rrs, s.sigs
 			if len(rrs) == 0 && s.whenEmpty == PolicyFixed {
-				rrs = s.fallback
+				rrs, sigs = s.fallback, s.fallbackSigs
 			}
-			out = append(out, rrs...)
+			out = append(append(out, rrs...), sigs...)
 		}
 	}
 	return out

@@ -28,7 +28,10 @@ type zoneIndex struct {
 	// it this node cannot know which names exist.
 	maxStale time.Duration
 	negative []byte // negSOA on the wire, without its owner
-	hash     uint64 // of the apex, for the rate limit
+	signed   bool
+	owners   []string // of NSEC records, in canonical order
+	negSigs  []dns.RR // of negSOA
+	hash     uint64   // of the apex, for the rate limit
 }
 
 // node is one existing name: an empty non-terminal has no sets.
@@ -44,14 +47,15 @@ type node struct {
 }
 
 type set struct {
-	typ       uint16
-	rrs       []dns.RR
-	fallback  []dns.RR
-	managed   bool
-	cluster   string
-	whenEmpty Policy
-	maxStale  time.Duration
-	whenStale Policy
+	typ                uint16
+	rrs                []dns.RR
+	fallback           []dns.RR
+	sigs, fallbackSigs []dns.RR
+	managed            bool
+	cluster            string
+	whenEmpty          Policy
+	maxStale           time.Duration
+	whenStale          Policy
 	// broken: a value did not parse. The set is answered with SERVFAIL, because
 	// what remains of it might be misleading.
 	broken bool
@@ -68,11 +72,13 @@ func (n *node) find(typ uint16) *set {
 
 // compile makes the index of v. It always returns an index that can be served;
 // the error, if any, joins the faults that it found and what became of them.
-func compile(v *View) (*index, error) {
+//
+// cache holds signatures that were made before; it may be nil.
+func compile(v *View, cache *signatureCache) (*index, error) {
 	ix := &index{view: v, zones: make(map[string]*zoneIndex, len(v.Zones))}
 	var faults []error
 	for i := range v.Zones {
-		z, err := compileZone(&v.Zones[i])
+		z, err := compileZone(&v.Zones[i], cache)
 		if err != nil {
 			faults = append(faults, err)
 		}
@@ -108,7 +114,7 @@ func (ix *index) gather() {
 	}
 }
 
-func compileZone(spec *Zone) (*zoneIndex, error) {
+func compileZone(spec *Zone, cache *signatureCache) (*zoneIndex, error) {
 	apex := fqdn(spec.Name)
 	if err := checkName(apex, false); err != nil {
 		return nil, fmt.Errorf("zone %q is not served: %w", spec.Name, err)
@@ -131,6 +137,15 @@ func compileZone(spec *Zone) (*zoneIndex, error) {
 	for i := range spec.Records {
 		if err := z.add(&spec.Records[i]); err != nil {
 			faults = append(faults, err)
+		}
+	}
+	signer, err := newZoneSigner(spec, cache)
+	if err != nil {
+		return nil, fmt.Errorf("zone %s is not served, as resolvers would take unsigned answers for forged: %w", apex, err)
+	}
+	if signer != nil {
+		if err := z.signZone(signer, spec.NSTTL, z.negSOA.Header().Ttl); err != nil {
+			return nil, err
 		}
 	}
 	return z, errors.Join(faults...)

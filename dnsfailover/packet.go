@@ -187,7 +187,7 @@ func (r responder) fill(reply *dns.Msg, ours *dns.OPT, ix *index, age time.Durat
 		if r.transfers && q.Qtype == dns.TypeIXFR {
 			q.Qtype = dns.TypeSOA // the serial, and the client comes by TCP: RFC 1995 section 2
 		}
-		a = resolve(ix, age, q)
+		a = resolve(ix, age, q, ours != nil && ours.Do())
 	case dns.ClassCHAOS:
 		a = r.chaos(q)
 	default:

@@ -18,19 +18,23 @@ type prebuilt struct {
 // that publishing a view costs nothing for names that nobody asks for.
 type prebuiltSet struct {
 	typ   uint16
+	do    bool
 	reply *prebuilt // nil: the slow path answers
 }
 
 type prebuiltSets = atomic.Pointer[[]prebuiltSet]
 
+// absentType is a type that no name has: RFC 6895 reserves it.
+const absentType = 65535
+
 // prebuiltFor returns the reply of a node to one type, ready made; nil if the slow
 // path has to answer. It holds while this node is in touch with a quorum.
-func (ix *index) prebuiltFor(name string, n *node, typ uint16) *prebuilt {
+func (ix *index) prebuiltFor(name string, n *node, typ uint16, do bool) *prebuilt {
 	for {
 		known := n.ready.Load()
 		if known != nil {
 			for i := range *known {
-				if (*known)[i].typ == typ {
+				if (*known)[i].typ == typ && (*known)[i].do == do {
 					return (*known)[i].reply
 				}
 			}
@@ -39,7 +43,7 @@ func (ix *index) prebuiltFor(name string, n *node, typ uint16) *prebuilt {
 		if known != nil {
 			next = append(next, *known...)
 		}
-		next = append(next, prebuiltSet{typ, ix.pack(name, typ)})
+		next = append(next, prebuiltSet{typ, do, ix.pack(name, typ, do)})
 		if n.ready.CompareAndSwap(known, &next) {
 			return next[len(next)-1].reply
 		}
@@ -47,9 +51,9 @@ func (ix *index) prebuiltFor(name string, n *node, typ uint16) *prebuilt {
 }
 
 // pack makes the reply to a question, as the slow path does.
-func (ix *index) pack(name string, typ uint16) *prebuilt {
+func (ix *index) pack(name string, typ uint16, do bool) *prebuilt {
 	q := dns.Question{Name: name, Qtype: typ, Qclass: dns.ClassINET}
-	a := resolve(ix, 0, q)
+	a := resolve(ix, 0, q, do)
 	if a.rcode != dns.RcodeSuccess || a.ede != nil || !a.authoritative {
 		return nil
 	}

@@ -95,7 +95,7 @@ func TestNoAnswerNamesAFencedTarget(t *testing.T) {
 	for range 300 {
 		zones, clusters := g.state()
 		view, _ := Build(1, zones, clusters) // faults are part of what is tested
-		ix, err := compile(view)
+		ix, err := compile(view, nil)
 		if err != nil {
 			t.Fatalf("a built view does not compile: %v", err)
 		}
@@ -111,7 +111,7 @@ func TestNoAnswerNamesAFencedTarget(t *testing.T) {
 		for _, name := range names {
 			for _, typ := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeTXT, dns.TypeSRV, dns.TypeHTTPS, dns.TypeNS, dns.TypeANY, dns.TypeMX} {
 				for _, age := range []time.Duration{0, 5 * time.Second, time.Hour} {
-					a := resolve(ix, age, dns.Question{Name: name, Qtype: typ, Qclass: dns.ClassINET})
+					a := resolve(ix, age, dns.Question{Name: name, Qtype: typ, Qclass: dns.ClassINET}, false)
 					addresses += check.answer(t, name, typ, a)
 					if name != names[0] && a.rcode == dns.RcodeNameError {
 						t.Errorf("%s %s: NXDOMAIN for a name that exists", name, typeName(typ))

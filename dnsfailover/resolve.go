@@ -33,9 +33,9 @@ type answer struct {
 }
 
 // resolve answers one question of class IN from one index. age is how long ago
-// this node had quorum contact. It is a pure function: the same index, age and
-// question give the same answer.
-func resolve(ix *index, age time.Duration, q dns.Question) answer {
+// this node had quorum contact; do asks for DNSSEC records (RFC 3225). It is a pure
+// function: the same index, age and question give the same answer.
+func resolve(ix *index, age time.Duration, q dns.Question, do bool) answer {
 	if ix == nil {
 		return answer{rcode: dns.RcodeServerFailure, ede: &extendedError{dns.ExtendedErrorCodeNotReady, "no state yet"}}
 	}
@@ -47,7 +47,7 @@ func resolve(ix *index, age time.Duration, q dns.Question) answer {
 	if q.Qtype == dns.TypeAXFR || q.Qtype == dns.TypeIXFR {
 		return answer{rcode: dns.RcodeRefused, ede: &extendedError{dns.ExtendedErrorCodeProhibited, "no transfers"}}
 	}
-	r := resolution{ix: ix, age: age}
+	r := resolution{ix: ix, age: age, do: do}
 	r.out.authoritative = true
 	owner := q.Name // as asked: the reply keeps the query's case
 	for range maxChain {
@@ -76,6 +76,7 @@ func (ix *index) zoneOf(name string) *zoneIndex {
 type resolution struct {
 	ix  *index
 	age time.Duration
+	do  bool
 	out answer
 }
 
@@ -84,7 +85,7 @@ type resolution struct {
 func (r *resolution) step(z *zoneIndex, owner, name string, qtype uint16) (next string) {
 	n, ok := z.lookup(name)
 	if !ok {
-		r.nxdomain(z)
+		r.nxdomain(z, name)
 		return ""
 	}
 	s := n.find(qtype)
@@ -96,16 +97,22 @@ func (r *resolution) step(z *zoneIndex, owner, name string, qtype uint16) (next 
 			s = alias
 		}
 	}
-	rrs, ok := r.judge(n, s)
+	rrs, sigs, ok := r.judge(n, s)
 	if !ok {
 		r.fail()
 		return ""
 	}
 	if len(rrs) == 0 {
-		r.out.authority = append(r.out.authority, z.negSOA)
+		r.negative(z, name)
 		return ""
 	}
 	r.out.answer = append(r.out.answer, owned(rrs, owner, name)...)
+	if r.do && z.signed {
+		r.out.answer = append(r.out.answer, owned(sigs, owner, name)...)
+		if z.nodes[name] == nil { // from a wildcard: the name itself must be shown not to exist
+			r.out.authority = append(r.out.authority, z.denial(name)...)
+		}
+	}
 	if cname, ok := rrs[0].(*dns.CNAME); ok && qtype != dns.TypeCNAME && qtype != dns.TypeANY {
 		return cname.Target
 	}
@@ -146,30 +153,30 @@ func (n *node) any() *set {
 
 // judge returns the records that may be answered now from s, a set of n or nil.
 // With ok false the answer is SERVFAIL. It notes an extended error in r.out.
-func (r *resolution) judge(n *node, s *set) (rrs []dns.RR, ok bool) {
+func (r *resolution) judge(n *node, s *set) (rrs, sigs []dns.RR, ok bool) {
 	guard := n.strict
 	if s != nil {
 		guard = nil
 		if s.managed {
 			guard = s
 		}
-		rrs = s.rrs
+		rrs, sigs = s.rrs, s.sigs
 		if s.broken {
 			r.note(dns.ExtendedErrorCodeInvalidData, "invalid record data")
-			return nil, false
+			return nil, nil, false
 		}
 	}
 	if guard != nil && r.age > guard.maxStale && guard.whenStale != PolicyLastGood {
 		r.note(dns.ExtendedErrorCodeNoReachableAuthority, r.noQuorum())
 		switch {
 		case guard.whenStale == PolicyNoData:
-			return nil, true
+			return nil, nil, true
 		case guard.whenStale == PolicyFixed && s != nil:
-			return s.fallback, true
+			return s.fallback, s.fallbackSigs, true
 		case guard.whenStale == PolicyFixed:
-			return nil, true
+			return nil, nil, true
 		}
-		return nil, false
+		return nil, nil, false
 	}
 	if guard != nil && r.age > staleNotice {
 		r.note(dns.ExtendedErrorCodeStaleAnswer, r.noQuorum())
@@ -178,24 +185,62 @@ func (r *resolution) judge(n *node, s *set) (rrs []dns.RR, ok bool) {
 		switch s.whenEmpty {
 		case PolicyServFail:
 			r.note(dns.ExtendedErrorCodeOther, "no target for "+s.cluster)
-			return nil, false
+			return nil, nil, false
 		case PolicyFixed:
-			return s.fallback, true
+			return s.fallback, s.fallbackSigs, true
 		}
 	}
-	return rrs, true
+	return rrs, sigs, true
+}
+
+// negative answers that a name has no such record.
+func (r *resolution) negative(z *zoneIndex, name string) {
+	r.soa(z)
+	if !r.do || !z.signed {
+		return
+	}
+	proof := z.denial(name)
+	r.out.authority = append(r.out.authority, proof...)
+	if z.nodes[name] == nil { // the wildcard exists without the type
+		if wild := z.denial("*." + z.encloser(name)); wild[0] != proof[0] {
+			r.out.authority = append(r.out.authority, wild...)
+		}
+	}
+}
+
+// soa puts the SOA record of a negative answer into the authority section.
+func (r *resolution) soa(z *zoneIndex) {
+	r.out.authority = append(r.out.authority, z.negSOA)
+	if r.do && z.signed {
+		r.out.authority = append(r.out.authority, z.negSigs...)
+	}
+}
+
+// encloser returns the closest name above name that exists.
+func (z *zoneIndex) encloser(name string) string {
+	for name = parent(name); z.nodes[name] == nil && name != z.apex; {
+		name = parent(name)
+	}
+	return name
 }
 
 // nxdomain answers that the name does not exist. A stale node of a zone with
 // managed names cannot know that: the name may have been made since.
-func (r *resolution) nxdomain(z *zoneIndex) {
+func (r *resolution) nxdomain(z *zoneIndex, name string) {
 	if z.maxStale > 0 && r.age > z.maxStale {
 		r.note(dns.ExtendedErrorCodeNoReachableAuthority, r.noQuorum())
 		r.fail()
 		return
 	}
 	r.out.rcode = dns.RcodeNameError // of the last name in a chain, RFC 6604
-	r.out.authority = append(r.out.authority, z.negSOA)
+	r.soa(z)
+	if r.do && z.signed { // neither the name nor a wildcard for it: RFC 4035 section 3.1.3.2
+		proof, wild := z.denial(name), z.denial("*."+z.encloser(name))
+		r.out.authority = append(r.out.authority, proof...)
+		if wild[0] != proof[0] {
+			r.out.authority = append(r.out.authority, wild...)
+		}
+	}
 }
 
 func (r *resolution) fail() {
@@ -246,8 +291,11 @@ func (r *resolution) addAdditional(rrs []dns.RR) {
 			}
 			// A set that would be SERVFAIL is left out; its note is not this answer's.
 			probe := resolution{ix: r.ix, age: r.age}
-			if found, ok := probe.judge(n, s); ok {
+			if found, sigs, ok := probe.judge(n, s); ok {
 				r.out.additional = append(r.out.additional, owned(found, host, name)...)
+				if r.do && z.signed {
+					r.out.additional = append(r.out.additional, owned(sigs, host, name)...)
+				}
 			}
 		}
 	}

@@ -38,7 +38,7 @@ func TestResolve(t *testing.T) {
 
 func TestResolveCNAMELoopEnds(t *testing.T) {
 	ix := mustCompile(t, mustBuild(t, benchZones()))
-	a := resolve(ix, 0, dns.Question{Name: "loop1.example.test.", Qtype: dns.TypeA, Qclass: dns.ClassINET})
+	a := resolve(ix, 0, dns.Question{Name: "loop1.example.test.", Qtype: dns.TypeA, Qclass: dns.ClassINET}, false)
 	if a.rcode != dns.RcodeSuccess || len(a.answer) != maxChain {
 		t.Fatalf("rcode %d with %d records, want 0 with %d", a.rcode, len(a.answer), maxChain)
 	}
@@ -198,7 +198,7 @@ func TestBrokenSetIsServFail(t *testing.T) {
 		{Name: "bad.example.test.", Type: dns.TypeA, Values: []string{"192.0.2.1", "nonsense"}},
 		{Name: "good.example.test.", Type: dns.TypeA, TTL: 9, Values: []string{"192.0.2.1"}},
 	}}}}
-	ix, err := compile(view)
+	ix, err := compile(view, nil)
 	if err == nil {
 		t.Fatal("no fault reported")
 	}

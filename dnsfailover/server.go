@@ -47,21 +47,22 @@ type Config struct {
 
 // Server answers DNS queries from the newest view of its Source.
 type Server struct {
-	cfg       Config
-	responder responder
-	metrics   *metrics
-	tallies   *tallies
-	cookies   *cookies
-	limiter   *limiter
-	keys      keyring
-	notifiers []*notifier
-	began     time.Time
-	current   atomic.Pointer[published]
-	ready     chan struct{}
-	running   atomic.Bool
-	addrs     []netip.AddrPort // written before ready is closed
-	tlsAddrs  []netip.AddrPort // likewise
-	tcpSlots  chan struct{}
+	cfg        Config
+	responder  responder
+	metrics    *metrics
+	tallies    *tallies
+	cookies    *cookies
+	limiter    *limiter
+	keys       keyring
+	notifiers  []*notifier
+	signatures signatureCache
+	began      time.Time
+	current    atomic.Pointer[published]
+	ready      chan struct{}
+	running    atomic.Bool
+	addrs      []netip.AddrPort // written before ready is closed
+	tlsAddrs   []netip.AddrPort // likewise
+	tcpSlots   chan struct{}
 }
 
 // published is an index and when it was put in place.
@@ -215,7 +216,8 @@ func (s *Server) publish(v *View) {
 			"index", v.Index, "serving", old.ix.view.Index)
 		return
 	}
-	ix, err := compile(v)
+	s.signatures.next()
+	ix, err := compile(v, &s.signatures)
 	s.metrics.faults.Set(0)
 	if err != nil {
 		s.metrics.faults.Set(1)

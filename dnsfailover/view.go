@@ -56,6 +56,8 @@ type Zone struct {
 	NegativeTTL uint32 // seconds; SOA MINIMUM
 	NSTTL       uint32 // seconds; of NS records and of the name servers' addresses
 	Records     []RRset
+	Keys        []SigningKey // DNSSEC; none: the zone is not signed
+	SignedAt    time.Time    // signatures are valid from about then on; from the log, as Serial
 }
 
 // NameServer is one name server of a zone. Addrs are published only when Name

@@ -25,7 +25,7 @@ func (v *View) WriteZone(w io.Writer, zone string) error {
 		return fmt.Errorf("zone %s: %w in the view of log index %d", name, ErrNoZone, v.Index)
 	}
 	spec := &v.Zones[pos]
-	z, fault := compileZone(spec)
+	z, fault := compileZone(spec, nil)
 	if z == nil {
 		return fault
 	}
@@ -72,7 +72,7 @@ func writeSet(out *bufio.Writer, owner string, s *set, rs *RRset) {
 			fmt.Fprintf(out, "; %s %s has no values\n", owner, typeName(s.typ))
 		}
 	}
-	for _, rr := range rrs {
+	for _, rr := range slices.Concat(rrs, s.sigs) {
 		fmt.Fprintln(out, rr)
 	}
 }

@@ -30,6 +30,7 @@ type attempt struct {
 	answered time.Time // when the first command was answered, however it was
 	next     time.Time // not before this is the command repeated
 	contact  time.Time // the latest answer of any kind
+	asked    time.Time // when the latest reading was asked for
 }
 
 // run returns nil once the state is proven. Its error says why it is not.
@@ -58,7 +59,7 @@ func (a *attempt) run(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := sleep(ctx, wait); err != nil {
+		if err := sleep(ctx, a.pause(wait)); err != nil {
 			return a.gaveUp(err)
 		}
 		if r, err = a.read(ctx); err != nil {
@@ -73,6 +74,7 @@ func (a *attempt) firstContact(ctx context.Context) (Reading, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, a.t.Contact, silent)
 	defer cancel()
 	for try := 1; ; try++ {
+		a.asked = time.Now()
 		r, err := a.dev.Read(ctx)
 		a.contact = time.Now()
 		if err == nil {
@@ -97,6 +99,7 @@ func (a *attempt) read(ctx context.Context) (Reading, error) {
 	budget := min(a.t.Call, a.t.Contact-time.Since(a.contact))
 	call, cancel := context.WithTimeout(ctx, max(budget, a.t.Poll))
 	defer cancel()
+	a.asked = time.Now()
 	r, err := a.dev.Read(call)
 	if err == nil {
 		r = r.sober()
@@ -118,6 +121,15 @@ func (a *attempt) read(ctx context.Context) (Reading, error) {
 	return Reading{State: PowerUnknown}, nil
 }
 
+// pause is what is left of an interval between readings, which counts from one question to the next: what the answer took
+// is part of it. Half of it is left to the device in any case.
+func (a *attempt) pause(interval time.Duration) time.Duration {
+	if interval <= a.t.Confirm {
+		return interval
+	}
+	return max(interval/2, interval-time.Since(a.asked))
+}
+
 // command sends the command if it is due, and says how long to wait before the next reading. A device that does not answer
 // is read until it does: the command before may have been carried out, and one more keeps a slow device from answering.
 func (a *attempt) command(ctx context.Context) (time.Duration, error) {
@@ -133,6 +145,9 @@ func (a *attempt) command(ctx context.Context) (time.Duration, error) {
 // send gives the command. Whatever the answer is, the state that is read afterwards decides: BMCs answer with an error
 // when the machine is off already, and with success when they do nothing.
 func (a *attempt) send(ctx context.Context) error {
+	if overdue(ctx) {
+		return a.gaveUp(errPaused)
+	}
 	call, cancel := context.WithTimeout(ctx, a.t.Call)
 	defer cancel()
 	order := a.dev.Off
@@ -174,6 +189,16 @@ func withCause(ctx context.Context, err error) error {
 		return fmt.Errorf("%w (%w)", cause, err)
 	}
 	return err
+}
+
+// errPaused is the end of an operation that was stopped longer than it had time.
+var errPaused = errors.New("this process was stopped for longer than the operation may last: somebody else has taken over by now")
+
+// overdue says whether the time of an operation is over, although nothing has ended it yet. A process that was stopped
+// wakes up with all of its timers due at once; a command that it sent then could come after a later one of its successor.
+func overdue(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && !time.Now().Before(deadline)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

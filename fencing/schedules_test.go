@@ -288,8 +288,6 @@ type schedule struct {
 	layout      [][]int // level → devices by number of outlets; 0 = BMC
 	script      [][]phase
 	taken, ons  int
-	levels      int
-	twoFeeds    bool
 	description string
 }
 

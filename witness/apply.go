@@ -19,6 +19,9 @@ func (s *State) Apply(e Entry) (*State, Result, []Event) {
 	next.Wall = e.Stamp.Wall
 	a.res.Index = e.Index
 	a.dispatch()
+	if next.DNSIndex != s.DNSIndex {
+		next.DNSWall = next.Wall
+	}
 	a.res.Revision = next.KV.Revision()
 	next.digest = a.mix(s.digest)
 	return &next, a.res, a.events
@@ -72,6 +75,8 @@ func (a *applier) dispatch() {
 		a.plan(c.Plan)
 	case Finished:
 		a.finished(c)
+	case RefreshDNS:
+		a.s.DNSIndex = a.e.Index
 	case Touch:
 	default:
 		panic(fmt.Sprintf("witness: entry %d has command %T, which this version does not know", a.e.Index, a.e.Cmd))

@@ -11,6 +11,10 @@ import (
 // could switch a host by one of its devices.
 const SignalFence = "fence"
 
+// PathPassive is the detail of a path that is never ready, and no fault: a
+// person, or a watchdog in the machine, has to do it.
+const PathPassive = "switches nothing by itself"
+
 const keepTook = 9 // proven power-offs that make the baseline of a host
 
 // observePath takes into the state what a witness found out about a device. It
@@ -54,6 +58,8 @@ func (a *applier) pathEvents(from string, item Observation, before []string, edg
 		ev.Kind, ev.Level = "unfenceable", LevelAlert
 		ev.Text = fmt.Sprintf("%s is unfenceable: %s found no level that is ready as a whole; the last path lost is %s from %s (%s)",
 			item.Host, strings.Join(a.s.pathWitnesses(item.Host), " and "), item.Device, from, item.Detail)
+	case item.Detail == PathPassive:
+		return
 	case edge && item.Down:
 		ev.Kind, ev.Level = "fence-path-lost", LevelWarn
 		ev.Text = fmt.Sprintf("%s cannot power %s off by %s (%s); %s", from, item.Host, item.Device, item.Detail, stillCan(after))

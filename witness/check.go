@@ -89,6 +89,9 @@ func checkItem(s *State, c *Cluster, p *Plan, item *PlanItem) *Error {
 		if p.Request == 0 || !asked(s, p, item) {
 			return unsafe("a host is powered on only when somebody asks")
 		}
+		if item.Condemn {
+			return unsafe("a power-on ends nobody's lease")
+		}
 		if c != nil && c.Guard != nil && c.Guard.Host == item.Host {
 			return unsafe("%s must be proven off before it is powered on", item.Host)
 		}

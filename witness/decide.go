@@ -279,7 +279,9 @@ func (j *judge) propose(rule, why string, items ...PlanItem) {
 // reassign gives an action to somebody else when its executor is silent.
 func reassign(v View, a *Action) *Plan {
 	late := v.Now-a.Planned > actionTimeout
-	gone := a.Executor != "" && !slices.Contains(v.Alive, a.Executor)
+	// Off may be done twice. On may not come after a later off: nobody else begins
+	// before the time of the first executor is surely over.
+	gone := a.Executor != "" && a.Kind != ActionFenceOn && !slices.Contains(v.Alive, a.Executor)
 	if !late && !gone {
 		return nil
 	}

@@ -100,6 +100,9 @@ type (
 		Reason   string          `json:"reason"`
 		Evidence json.RawMessage `json:"evidence,omitempty"`
 	}
+	// RefreshDNS changes no answer, but lets all witnesses sign their zones anew, with
+	// a new serial, before the present signatures end.
+	RefreshDNS struct{}
 	// Touch records that a node asks for nothing but the current position;
 	// the leader proposes one after an election so that its term is visible.
 	Touch struct{}
@@ -117,6 +120,7 @@ func (Observe) kind() string         { return "observe" }
 func (RequestCmd) kind() string      { return "request" }
 func (PlanCmd) kind() string         { return "plan" }
 func (Finished) kind() string        { return "finished" }
+func (RefreshDNS) kind() string      { return "refresh-dns" }
 func (Touch) kind() string           { return "touch" }
 
 // kinds decodes each kind of command.
@@ -138,6 +142,7 @@ var kinds = map[string]func([]byte) (Command, error){
 	"data-key":         decodeAs[DataKey],
 	"seal-key":         decodeAs[SealKey],
 	"reseal":           decodeAs[Reseal],
+	"refresh-dns":      decodeAs[RefreshDNS],
 	"touch":            decodeAs[Touch],
 }
 

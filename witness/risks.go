@@ -3,6 +3,7 @@ package witness
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -86,10 +87,25 @@ func (h *Host) fedDevices(devices map[string]*Device) []string {
 // Warnings returns the risks as places in the document.
 func (c *Config) Warnings() []Fault {
 	risks := c.Risks()
-	var out []Fault
+	out := c.openDoors()
 	for i := range c.Hosts {
 		for _, text := range risks[c.Hosts[i].Name] {
 			out = append(out, Fault{Path: fmt.Sprintf("hosts[%d].fence", i), Msg: text})
+		}
+	}
+	return out
+}
+
+// openDoors names the devices that somebody on the path could switch.
+func (c *Config) openDoors() []Fault {
+	var out []Fault
+	for i, d := range c.Devices {
+		p := fmt.Sprintf("devices[%d].settings", i)
+		if d.Settings["community"] != "" {
+			out = append(out, Fault{Path: p + ".community", Msg: fmt.Sprintf("device %s is reached with an SNMP community, which travels in clear text: whoever is on the path can switch it, and fake what it says; use version 3", d.Name)})
+		}
+		if insecure, err := strconv.ParseBool(d.Settings["insecure"]); err == nil && insecure {
+			out = append(out, Fault{Path: p + ".insecure", Msg: fmt.Sprintf("device %s is trusted whatever certificate it shows: whoever is on the path can read its password, and fake what it says; pin its certificate", d.Name)})
 		}
 	}
 	return out

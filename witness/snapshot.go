@@ -24,6 +24,7 @@ type snapshot struct {
 	EventSeq  uint64         `json:"event_seq"`
 	ConfigVer uint64         `json:"config_version"`
 	DNSIndex  uint64         `json:"dns_index"`
+	DNSWall   int64          `json:"dns_wall,omitempty"`
 	Config    *Config        `json:"config"`
 	Clusters  []*Cluster     `json:"clusters,omitempty"`
 	Hosts     []*HostState   `json:"hosts,omitempty"`
@@ -54,7 +55,7 @@ const snapshotFormat = 1
 func (s *State) Marshal() ([]byte, error) {
 	snap := snapshot{
 		Format: snapshotFormat, Index: s.Index, Term: s.Term, Now: s.Now, Wall: s.Wall, ClusterID: s.ClusterID,
-		Digest: s.digest, EventSeq: s.eventSeq, ConfigVer: s.ConfigVersion, DNSIndex: s.DNSIndex, Config: s.Config,
+		Digest: s.digest, EventSeq: s.eventSeq, ConfigVer: s.ConfigVersion, DNSIndex: s.DNSIndex, DNSWall: s.DNSWall, Config: s.Config,
 		Clusters: values(s.clusters.All()), Hosts: values(s.hosts.All()), Actions: values(s.actions.All()),
 		Requests: values(s.requests.All()), Events: values(s.events.All()), Rests: values(s.rests.All()), KV: s.KV,
 	}
@@ -94,7 +95,7 @@ func Unmarshal(raw []byte) (*State, error) {
 	}
 	s := &State{
 		Index: snap.Index, Term: snap.Term, Now: snap.Now, Wall: snap.Wall, ClusterID: snap.ClusterID,
-		digest: snap.Digest, eventSeq: snap.EventSeq, ConfigVersion: snap.ConfigVer, DNSIndex: snap.DNSIndex,
+		digest: snap.Digest, eventSeq: snap.EventSeq, ConfigVersion: snap.ConfigVer, DNSIndex: snap.DNSIndex, DNSWall: snap.DNSWall,
 		Config: snap.Config, KV: snap.KV,
 	}
 	s.index()

@@ -19,6 +19,7 @@ type State struct {
 	Config        *Config
 	ConfigVersion uint64 // index of the entry that set Config; 0 = never
 	DNSIndex      uint64 // index of the last entry that changed a DNS answer
+	DNSWall       int64  // Unix milliseconds of that entry, from which signatures are valid
 
 	clusters kv.Map[string, *Cluster]
 	hosts    kv.Map[string, *HostState]

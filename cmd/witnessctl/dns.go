@@ -28,7 +28,7 @@ func dnsCommand(a *app) *cobra.Command {
 			return a.print(map[string]string{"zone": args[0], "text": string(raw)}, func(w io.Writer) { _, _ = w.Write(raw) })
 		},
 	}
-	return group("dns", "The zones that the witnesses serve", "  witnessctl dns show db.example.org", show)
+	return group("dns", "The zones that the witnesses serve", "  witnessctl dns show db.example.org", show, dnsKeyCommand(a))
 }
 
 func (a *app) listZones(c *cobra.Command) error {

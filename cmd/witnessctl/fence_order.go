@@ -223,7 +223,7 @@ func writePaths(w io.Writer, b *fencesBody) {
 	for i := range b.Hosts {
 		h := &b.Hosts[i]
 		for _, p := range h.Paths {
-			if !p.Ready {
+			if !p.Ready && p.Detail != witness.PathPassive {
 				fmt.Fprintf(w, "! %s: %s cannot use %s: %s\n", h.Name, p.Witness, p.Device, dash(p.Detail))
 			}
 		}

@@ -60,8 +60,38 @@ type DNSConfig struct {
 	RateLimit *uint32 `yaml:"rate_limit"`
 	// Transfer names the secondaries that may take whole zones.
 	Transfer DNSTransferConfig `yaml:"transfer"`
+	// Keys sign zones (DNSSEC). All witnesses need the same ones.
+	Keys []DNSKeyConfig `yaml:"keys"`
 	// TLS is DNS over TLS, RFC 7858.
 	TLS DNSTLSConfig `yaml:"tls"`
+}
+
+// DNSKeyConfig is one key of a zone.
+type DNSKeyConfig struct {
+	Zone      string `yaml:"zone"`
+	File      string `yaml:"file"`      // private key file, as `witnessctl dns key new` makes it
+	SEP       bool   `yaml:"sep"`       // the parent's DS record names this key
+	Published bool   `yaml:"published"` // in the DNSKEY set only: it signs nothing
+}
+
+// signingKeys reads the keys of all zones.
+func (c *DNSConfig) signingKeys() (map[string][]dnsfailover.SigningKey, error) {
+	out := map[string][]dnsfailover.SigningKey{}
+	var faults []error
+	for i, k := range c.Keys {
+		text, err := os.ReadFile(k.File)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("dns.keys[%d]: %w", i, err))
+			continue
+		}
+		key := dnsfailover.SigningKey{Private: string(text), SEP: k.SEP, Published: k.Published}
+		if _, err := key.DS(k.Zone); err != nil {
+			faults = append(faults, fmt.Errorf("dns.keys[%d]: %s: %w", i, k.File, err))
+		}
+		zone := strings.ToLower(strings.TrimSuffix(k.Zone, ".")) + "."
+		out[zone] = append(out[zone], key)
+	}
+	return out, errors.Join(faults...)
 }
 
 // DNSTLSConfig is a port for DNS over TLS. The files may be renewed in place.
@@ -198,6 +228,9 @@ func LoadConfig(path string) (*Config, error) {
 // paths are the settings that name files, relative to the configuration.
 func (c *Config) paths() []*string {
 	out := []*string{&c.Data, &c.Etcd.Auth, &c.DNS.TLS.Cert, &c.DNS.TLS.Key}
+	for i := range c.DNS.Keys {
+		out = append(out, &c.DNS.Keys[i].File)
+	}
 	if t := c.Etcd.TLS; t != nil {
 		out = append(out, &t.Cert, &t.Key, &t.ClientCA)
 	}
@@ -263,6 +296,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Etcd.TLS != nil && strings.HasPrefix(c.Etcd.Advertise, "http://") {
 		add("etcd.advertise: %q is plain text but the port speaks TLS, and Patroni follows what it is told", c.Etcd.Advertise)
+	}
+	if _, err := c.DNS.signingKeys(); err != nil {
+		add("%w", err)
 	}
 	if _, err := c.DNS.TLS.load(); err != nil {
 		add("%w", err)

@@ -20,6 +20,7 @@ type dnsSource struct {
 		Contact() time.Duration
 	}
 	log    *slog.Logger
+	keys   map[string][]dnsfailover.SigningKey // by zone; the same on all witnesses
 	latest atomic.Pointer[dnsfailover.View]
 }
 
@@ -32,7 +33,7 @@ func (d *dnsSource) View() *dnsfailover.View {
 	if v := d.latest.Load(); v != nil && v.Index == s.DNSIndex {
 		return v
 	}
-	v, err := buildView(s)
+	v, err := buildView(s, d.keys)
 	if err != nil {
 		d.log.Warn("some names are not served", "index", s.DNSIndex, "err", err)
 	}
@@ -44,10 +45,13 @@ func (d *dnsSource) Changed() <-chan struct{} { return d.node.Changed() }
 func (d *dnsSource) Contact() time.Duration   { return d.node.Contact() }
 
 // buildView translates a state into what is answered for it.
-func buildView(s *witness.State) (*dnsfailover.View, error) {
+func buildView(s *witness.State, keys map[string][]dnsfailover.SigningKey) (*dnsfailover.View, error) {
 	var zones []dnsfailover.ZoneSpec
 	for _, z := range s.Config.Zones {
-		spec := dnsfailover.ZoneSpec{Name: z.Name, Serial: uint32(s.DNSIndex), Admin: z.Admin, TTL: z.TTL, NegativeTTL: z.NegativeTTL}
+		spec := dnsfailover.ZoneSpec{
+			Name: z.Name, Serial: uint32(s.DNSIndex), Admin: z.Admin, TTL: z.TTL, NegativeTTL: z.NegativeTTL,
+			Keys: keys[strings.ToLower(strings.TrimSuffix(z.Name, "."))+"."], SignedAt: time.UnixMilli(s.DNSWall),
+		}
 		for _, ns := range z.NS {
 			if addr, err := netip.ParseAddr(ns.Address); err == nil {
 				spec.NS = append(spec.NS, dnsfailover.NameServer{Name: ns.Name, Addrs: []netip.Addr{addr}})

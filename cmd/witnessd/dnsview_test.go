@@ -46,7 +46,7 @@ func testConfig() witness.Config {
 
 func zoneOf(t *testing.T, s *witness.State) string {
 	t.Helper()
-	v, err := buildView(s)
+	v, err := buildView(s, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,13 @@ import (
 	"quorate/witness/reconcile"
 )
 
+// fenceCare is what the API shows of the fence devices and their secrets.
+type fenceCare struct {
+	fencer  *reconcile.Fencer
+	checker *reconcile.Checker
+	secrets httpapi.Secrets
+}
+
 // fenceTest asks the fence devices of a host from here, as the API shows it.
 func fenceTest(b *backend, f *reconcile.Fencer) func(context.Context, string) (httpapi.FenceTest, error) {
 	return func(ctx context.Context, host string) (httpapi.FenceTest, error) {

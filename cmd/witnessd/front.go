@@ -16,7 +16,6 @@ import (
 	"quorate/dnsfailover"
 	"quorate/witness/etcdapi"
 	"quorate/witness/httpapi"
-	"quorate/witness/reconcile"
 )
 
 // fronts are the servers that clients talk to.
@@ -31,7 +30,7 @@ type fronts struct {
 }
 
 // listen opens the ports of all front ends; nothing is served before start.
-func listen(cfg Config, b *backend, fencer *reconcile.Fencer, secrets httpapi.Secrets, log *slog.Logger, reg *prometheus.Registry) (*fronts, error) {
+func listen(cfg Config, b *backend, care fenceCare, log *slog.Logger, reg *prometheus.Registry) (*fronts, error) {
 	f := &fronts{httpAddr: cfg.HTTP.Listen, etcdAddr: cfg.Etcd.Listen, dnsAddr: cfg.DNS.Listen}
 	if cfg.Etcd.Listen != "" {
 		l, err := listenOn(cfg.Etcd.Listen, "etcd API")
@@ -44,7 +43,11 @@ func listen(cfg Config, b *backend, fencer *reconcile.Fencer, secrets httpapi.Se
 			log.Warn("the etcd API asks for passwords but has no TLS: whoever sees the network can read them", "addr", f.etcdAddr)
 		}
 	}
-	source := &dnsSource{node: b, log: log}
+	keys, err := cfg.DNS.signingKeys()
+	if err != nil {
+		return nil, f.closeAfter(err)
+	}
+	source := &dnsSource{node: b, log: log, keys: keys}
 	if cfg.DNS.Listen != "" {
 		secure, err := cfg.DNS.TLS.load()
 		if err != nil {
@@ -73,7 +76,8 @@ func listen(cfg Config, b *backend, fencer *reconcile.Fencer, secrets httpapi.Se
 		known[name] = true
 	}
 	f.api = httpapi.New(httpapi.Options{
-		Backend: httpBackend{b}, Zone: source.zoneText, Drivers: known, CheckDevice: fencer.CheckSettings, Membership: b.Node, Log: log, FenceTest: fenceTest(b, fencer), Secrets: secrets,
+		Backend: httpBackend{b}, Zone: source.zoneText, Drivers: known, CheckDevice: care.fencer.CheckSettings, Membership: b.Node, Log: log,
+		FenceTest: fenceTest(b, care.fencer), FenceWarnings: care.checker.Warnings, Secrets: care.secrets,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}),
 	})
 	f.log = log

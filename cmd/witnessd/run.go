@@ -74,7 +74,8 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	fencer := &reconcile.Fencer{Drivers: drivers, Reveal: keeper.Reveal}
-	front, err := listen(opts.Config, b, fencer, keeper, log, reg)
+	checker := &reconcile.Checker{Node: b, Fencer: fencer, Log: log, Timing: reconcile.CheckTiming{Interval: opts.Config.Fencing.Check}}
+	front, err := listen(opts.Config, b, fenceCare{fencer, checker, keeper}, log, reg)
 	if err != nil {
 		_ = n.Close()
 		return err
@@ -95,13 +96,14 @@ func Run(ctx context.Context, opts Options) error {
 	loop := &reconcile.Loop{Node: b, Executor: fencer, Log: log}
 	g.Go(func() error { return loop.Run(gctx) })
 	g.Go(func() error { return keeper.Run(gctx) })
-	checker := &reconcile.Checker{Node: b, Fencer: fencer, Log: log, Timing: reconcile.CheckTiming{Interval: opts.Config.Fencing.Check}}
 	g.Go(func() error { return checker.Run(gctx) })
 	reporter := &probe.Reporter{Node: b, Sessions: front, Log: log, Timing: probe.Timing{
 		Interval: opts.Config.Probe.Interval, Timeout: opts.Config.Probe.Timeout, Fall: opts.Config.Probe.Fall,
 	}}
 	g.Go(func() error { return reporter.Run(gctx) })
 	g.Go(func() error { return (&compactor{node: b, log: log}).Run(gctx) })
+	signer := &resigner{node: b, log: log, signs: len(opts.Config.DNS.Keys) > 0}
+	g.Go(func() error { return signer.Run(gctx) })
 	log.Info("witness runs", "version", version, "etcd", front.etcdAddr, "http", front.httpAddr, "dns", front.dnsAddr)
 
 	frontDone := make(chan error, 1)

@@ -74,10 +74,11 @@ func TestFenceRedfishFaults(t *testing.T) {
 		simulated.StuckPoweringOff: fencing.Unknown,
 	} {
 		t.Run(string(fault), func(t *testing.T) {
+			t.Parallel() // they wait
 			bmc, c := startBMC(t, fault)
-			c.StatusTimeout, c.AttemptTimeout = 8*time.Second, 20*time.Second
+			c.StatusTimeout, c.AttemptTimeout = 15*time.Second, 30*time.Second
 			started := time.Now()
-			r := fencing.Off(t.Context(), host(open(t, c)), fencing.Timing{})
+			r := fencing.Off(t.Context(), host(open(t, c)), fencing.Timing{Operation: time.Minute})
 			if r.Outcome != outcome || bmc.Power("1") != simulated.On {
 				t.Errorf("%s, the machine is %s: %s", r.Outcome, bmc.Power("1"), r.Reason)
 			}

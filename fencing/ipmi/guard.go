@@ -118,7 +118,7 @@ func (g *guard) passes(p []byte) bool {
 
 // sound judges a datagram. It needs g.mu.
 func (g *guard) sound(p []byte) bool {
-	if payloadType(p) != g.awaited {
+	if g.awaited == 0 || payloadType(p) != g.awaited { // nothing was asked yet, or something else
 		return false
 	}
 	length := int(binary.LittleEndian.Uint16(p[offLength:]))

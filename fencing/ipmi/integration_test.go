@@ -4,6 +4,7 @@ package ipmi_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -190,4 +191,44 @@ func TestSimulatorGUID(t *testing.T) {
 	if r := fencing.Off(t.Context(), host(open(t, right)), patient()); r.Outcome != fencing.Confirmed || s.really(t) != "off" {
 		t.Errorf("GUID %q: %s: %s", right.GUID, r.Outcome, r.Reason)
 	}
+}
+
+// TestSimulatorAndAgent: Debian's fence_ipmilan, which runs ipmitool, and our driver read and switch the same machine, and
+// agree. It prints what each needs; it asserts no time.
+func TestSimulatorAndAgent(t *testing.T) {
+	s := startSimulator(t)
+	agent := func(action string) (string, int) {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "fence_ipmilan")
+		cmd.Stdin = strings.NewReader("ip=127.0.0.1\nipport=" + s.port + "\nusername=fence\npassword=" + password +
+			"\nlanplus=1\ncipher=3\nprivlvl=operator\naction=" + action + "\n")
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if err != nil && (!errors.As(err, &exit) || ctx.Err() != nil) {
+			t.Fatalf("fence_ipmilan %s: %v: %s", action, err, out)
+		}
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	c := s.config()
+	c.CipherSuites = []int{3}
+	started := time.Now()
+	r := fencing.Off(t.Context(), host(open(t, c)), patient())
+	ours := time.Since(started)
+	if out, code := agent("status"); r.Outcome != fencing.Confirmed || code != 2 || s.really(t) != "off" {
+		t.Errorf("ours %s, fence_ipmilan status: exit %d %s", r.Outcome, code, out)
+	}
+	if out, code := agent("on"); code != 0 || s.really(t) != "on" {
+		t.Errorf("on: exit %d %s", code, out)
+	}
+	d := open(t, c)
+	if reading, err := d.Read(t.Context()); err != nil || reading.State != fencing.PowerOn {
+		t.Errorf("ours after its on: %+v, %v", reading, err)
+	}
+	_ = d.Close(t.Context())
+	started = time.Now()
+	if out, code := agent("off"); code != 0 || s.really(t) != "off" {
+		t.Errorf("off: exit %d %s", code, out)
+	}
+	t.Logf("off: ours %v, fence_ipmilan %v", ours, time.Since(started))
 }

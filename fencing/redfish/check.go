@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	gofishsystem "github.com/stmcginnis/gofish/redfish"
 
@@ -48,10 +49,38 @@ func (d *Device) Check(ctx context.Context) (fencing.Readiness, error) {
 	if len(d.last.allowed) == 0 && d.last.actionInfo == "" {
 		warn("the BMC lists no reset types: ForceOff will be tried without knowing that it is offered")
 	}
+	for _, why := range d.wire.aging(time.Now()) {
+		warn("%s", why)
+	}
 	if why := d.privilege(); why != "" {
 		warn("%s", why)
 	}
 	return ready, nil
+}
+
+// Limits beyond which Check speaks up.
+const (
+	expiresSoon = 30 * 24 * time.Hour
+	clockOff    = 5 * time.Minute
+)
+
+// aging lists what will stop the BMC from being trusted, or makes its log hard to read.
+func (w *wire) aging(now time.Time) []string {
+	var warnings []string
+	if leaf := w.cert.Load(); leaf != nil {
+		left := leaf.NotAfter.Sub(now)
+		until := leaf.NotAfter.UTC().Format(time.DateOnly)
+		switch {
+		case left < 0:
+			warnings = append(warnings, fmt.Sprintf("the BMC's certificate expired on %s: renew it; where its fingerprint is pinned, correct that too", until))
+		case left < expiresSoon:
+			warnings = append(warnings, fmt.Sprintf("the BMC's certificate expires on %s: renew it; where its fingerprint is pinned, correct that too", until))
+		}
+	}
+	if ahead := w.ahead.Load(); ahead != nil && ahead.Abs() > clockOff {
+		warnings = append(warnings, fmt.Sprintf("the BMC's clock is %v off: its own log will not fit ours", ahead.Abs()))
+	}
+	return warnings
 }
 
 // privilege looks up whether the account may reset the system (DSP0266's base privilege registry: ConfigureComponents).

@@ -85,7 +85,22 @@ func (d *Device) permanently(err error) error {
 }
 
 func (d *Device) get(link string) (reply, error) {
-	resp, err := d.client.Get(link)
+	return d.exchange(func() (*http.Response, error) { return d.client.Get(link) })
+}
+
+// exchange sends a request. Where the BMC has forgotten our session (it restarted, or another login took the place), it
+// answers 401 without having carried anything out: then it logs in again and repeats the request, once.
+func (d *Device) exchange(send func() (*http.Response, error)) (reply, error) {
+	resp, err := send()
+	r, err := d.reply(resp, err)
+	if err != nil || r.status != http.StatusUnauthorized || d.session == "" || d.again {
+		return r, err
+	}
+	d.client, d.session, d.again = nil, "", true
+	if err := d.connect(); err != nil {
+		return reply{}, err
+	}
+	resp, err = send()
 	return d.reply(resp, err)
 }
 
@@ -96,8 +111,7 @@ func (d *Device) post(link string, payload any, etag string) (reply, error) {
 	if etag != "" {
 		headers["If-Match"] = etag
 	}
-	resp, err := d.client.PostWithHeaders(link, payload, headers)
-	return d.reply(resp, err)
+	return d.exchange(func() (*http.Response, error) { return d.client.PostWithHeaders(link, payload, headers) })
 }
 
 // reply turns gofish's two ways of reporting a status into one. Its error means that there was no whole answer.
@@ -153,7 +167,7 @@ func statusOf(err error) int {
 func (d *Device) Close(ctx context.Context) error {
 	defer d.wire.base.CloseIdleConnections()
 	client, session := d.client, d.session
-	d.client, d.session, d.uri, d.last, d.answered = nil, "", "", system{}, false
+	d.client, d.session, d.again, d.uri, d.last, d.answered = nil, "", false, "", system{}, false
 	if client == nil || session == "" {
 		return nil
 	}

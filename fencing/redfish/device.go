@@ -23,6 +23,7 @@ type Device struct {
 
 	client   *gofish.APIClient // nil: not logged in
 	session  string            // to delete at the end; empty with Basic
+	again    bool              // it was lost once, and made anew
 	uri      string            // of the system, once it is found
 	last     system            // the latest one that could be parsed
 	answered bool              // last is set

@@ -134,6 +134,7 @@ func TestFaults(t *testing.T) {
 		"empty body for ever":       {faults: faults(simulated.EmptyBodyAlways), want: want{unknown, "On", "unparseable"}},
 		"paused for ever":           {faults: faults(simulated.StatePaused), want: want{unknown, "Off", "Paused"}},
 		"state null":                {faults: faults(simulated.StateNull), want: want{unknown, "Off", "last state unknown"}},
+		"session lost":              {auth: redfish.AuthSession, faults: faults(simulated.SessionLost), want: want{confirmed, "Off", ""}},
 		"202 with a task":           {config: simulated.Config{Delay: 400 * time.Millisecond}, faults: faults(simulated.AcceptTask), want: want{confirmed, "Off", ""}},
 		"202, and the task fails":   {faults: faults(simulated.TaskFails), want: want{unknown, "On", "last state on"}},
 		"503 to everything":         {faults: faults(simulated.Unavailable), want: want{unknown, "On", "503"}},

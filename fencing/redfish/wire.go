@@ -32,6 +32,7 @@ type wire struct {
 	limit  time.Duration                    // for one request and its answer
 	call   context.Context                  // of the Device method that is running
 	cert   atomic.Pointer[x509.Certificate] // the BMC's, as last seen
+	ahead  atomic.Pointer[time.Duration]    // of our clock the BMC's, by the latest Date header; whole seconds
 }
 
 func newWire(c Config, origin *url.URL, t trust) *wire {
@@ -91,6 +92,10 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		cancel()
 		return nil, err
+	}
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		ahead := time.Until(date).Round(time.Second)
+		w.ahead.Store(&ahead)
 	}
 	resp.Body = &body{Reader: io.LimitReader(resp.Body, maxBody), closer: resp.Body, cancel: cancel}
 	return resp, nil

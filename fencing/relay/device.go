@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -113,10 +114,10 @@ func (d *Device) switchAll(ctx context.Context, value string) error {
 		}
 		switch {
 		case err == nil:
-		case i == 0 && len(d.config.Outputs) == 1:
-			return err
+		case i == 0 && errors.Is(err, fencing.ErrPermanent):
+			return err // nothing was switched, and the others would be refused as well
 		default: // not marked as permanent: another output may have been switched
-			failed = fmt.Errorf("output %d: %s", output, err.Error())
+			failed = errors.Join(failed, fmt.Errorf("output %d: %s", output, err.Error()))
 		}
 	}
 	return failed

@@ -3,6 +3,7 @@ package relay_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"strings"
 	"testing"
@@ -15,8 +16,10 @@ import (
 // TestMain lets many tests wait at the same time: they wait for relays that never answer, and hardly compute.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if err := flag.Set("test.parallel", "64"); err != nil {
-		panic(err)
+	if flag.Lookup("test.fuzz").Value.String() == "" { // there it is the number of processes
+		if err := flag.Set("test.parallel", "64"); err != nil {
+			panic(err)
+		}
 	}
 	m.Run()
 }
@@ -241,5 +244,23 @@ func TestSettings(t *testing.T) {
 	}
 	if d, err := relay.Open(map[string]string{"model": "netio", "url": "https://strip.example", "output": "1,2"}); err != nil || d.Name() != "strip.example 1,2" {
 		t.Error(d, err)
+	}
+}
+
+// TestLoginIsNotHammered: a rejected login ends the attempt at the first output.
+func TestLoginIsNotHammered(t *testing.T) {
+	t.Parallel()
+	s := start(t, "netio", 1, 2, 3)
+	c := config(s, 1, 2, 3)
+	c.Password, c.Identity = "wrong", ""
+	if err := open(t, c).Off(t.Context()); !errors.Is(err, fencing.ErrPermanent) {
+		t.Errorf("%v", err)
+	}
+	if n := len(s.seen()); n != 1 {
+		t.Errorf("%d requests: %q", n, s.seen())
+	}
+	r := fencing.Off(context.Background(), host(open(t, c)), patient())
+	if r.Outcome != fencing.Refused || len(s.seen()) != 2 {
+		t.Errorf("%s after %d requests", r.Outcome, len(s.seen()))
 	}
 }

@@ -78,6 +78,7 @@ type BMC struct {
 	outlets  []*machine
 	sessions map[string]string // ID to token
 	serial   int               // of sessions
+	forgot   bool              // SessionLost has happened
 	commands []Command
 
 	connections int             // accepted so far

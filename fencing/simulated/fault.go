@@ -44,6 +44,7 @@ const (
 	SessionsFull      Fault = "sessions-full"        // 503 to a login by session
 	NoSessions        Fault = "no-sessions"          // the service root links to no sessions
 	ConflictOnOn      Fault = "conflict-on-on"       // 409 to the first two On after an off (iDRAC10)
+	SessionLost       Fault = "session-lost"         // forgets every session at the first action, and answers 401 to its token
 	AcceptTask        Fault = "accept-task"          // 202 with a task to actions, carried out
 	TaskFails         Fault = "task-fails"           // 202 with a task to actions, not carried out
 	Unavailable       Fault = "unavailable"          // 503 to everything that needs a login
@@ -56,7 +57,7 @@ func Faults() []Fault {
 		StallConnect, StallTLS, StallPost, StallAfterPost, VanishAfterPost, Unauthorized, Forbidden, ConflictWhenOff,
 		BadRequestWhenOff, RefuseIfMatch, RequireIfMatch, WantIfMatch412, ServerError, ErrorButActs, Lie, StuckPoweringOff, StatePaused,
 		StateNull, EmptyBody, EmptyBodyAlways, NoForceOff, NoValues, ReportsOff, FlickersOff, SessionsFull, NoSessions, ConflictOnOn,
-		AcceptTask, TaskFails, Unavailable, SlowAnswers,
+		SessionLost, AcceptTask, TaskFails, Unavailable, SlowAnswers,
 	}, pduFaults()...)
 }
 

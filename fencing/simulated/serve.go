@@ -51,6 +51,9 @@ func (b *BMC) authenticated(next http.HandlerFunc) http.Handler {
 			refuse(w, http.StatusServiceUnavailable, "ServiceTemporarilyUnavailable", "The service is temporarily unavailable. Retry in 30 seconds.")
 			return
 		}
+		if r.Method == http.MethodPost {
+			b.forgetSessions()
+		}
 		if b.has(Unauthorized) || !b.knows(r) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="simulated BMC"`)
 			refuse(w, http.StatusUnauthorized, "NoValidSession", "There is no valid session established with the implementation.")
@@ -74,6 +77,16 @@ func (b *BMC) knows(r *http.Request) bool {
 	}
 	user, password, _ := r.BasicAuth()
 	return b.isUser(user, password)
+}
+
+// forgetSessions once, where that is the fault.
+func (b *BMC) forgetSessions() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.faults[SessionLost] && !b.forgot {
+		b.forgot = true
+		clear(b.sessions)
+	}
 }
 
 func (b *BMC) isUser(user, password string) bool {

@@ -5,6 +5,7 @@ package fencing
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -79,15 +80,18 @@ func TestBenchPDU(t *testing.T) {
 	if err != nil || runs < 1 {
 		t.Skipf("set %s to the number of runs", runsVariable)
 	}
+	// The outlet's time is not a multiple of the interval at which it is read: that would flatter us.
+	odd := func(d time.Duration) time.Duration { return d + rand.N(100*time.Millisecond) }
 	const delay = 1500 * time.Millisecond
 	ours, theirs := startPDU(t, "apc-rpdu", delay), startPDU(t, "apc-rpdu", delay)
-	note := "SNMPv3 authPriv on loopback, outlet takes 1.5 s; above the outlet's time; fence_apc_snmp 4.12.1"
+	note := "SNMPv3 authPriv on loopback, outlet takes 1.5 to 1.6 s; above the outlet's time; fence_apc_snmp 4.12.1"
 	for _, outlets := range []string{"3", "3,5"} {
 		var our, peer []time.Duration
 		lies := 0
 		for range runs {
-			our = append(our, fenceOurs(t, ours, outlets, delay))
-			took, lied := fenceTheirs(t, theirs, outlets, delay)
+			outletTime := odd(delay)
+			our = append(our, fenceOurs(t, ours, outlets, outletTime))
+			took, lied := fenceTheirs(t, theirs, outlets, outletTime)
 			peer = append(peer, took)
 			if lied {
 				lies++
@@ -105,13 +109,13 @@ func TestBenchPDU(t *testing.T) {
 	const quick = 300 * time.Millisecond
 	var many []time.Duration
 	for range 20 * runs {
-		many = append(many, fenceOurs(t, ours, "3,5", quick))
+		many = append(many, fenceOurs(t, ours, "3,5", odd(quick)))
 	}
 	for _, p := range []float64{50, 99, 100} {
 		label := map[float64]string{50: "p50", 99: "p99", 100: "max"}[p]
 		result{
 			Name: "fence-pdu-overhead-" + label, Unit: "ms", Ours: percentile(many, p), Count: [2]int{len(many), 0},
-			Note: "ours alone, two outlets, SNMPv3 authPriv on loopback, outlet takes 0.3 s",
+			Note: "ours alone, two outlets, SNMPv3 authPriv on loopback, outlet takes 0.3 to 0.4 s",
 		}.publish(t)
 	}
 }

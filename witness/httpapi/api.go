@@ -68,6 +68,9 @@ type Options struct {
 	Membership Membership
 	// Secrets seals what must not be in the log in clear; nil leaves it as it is.
 	Secrets Secrets
+	// FenceWarnings returns what this witness found about the fence devices of a
+	// host when it last looked; nil knows of nothing.
+	FenceWarnings func(host string) []string
 	// FenceTest asks the fence devices of a host whether they could power it off
 	// now, from this witness; nil refuses to.
 	FenceTest func(ctx context.Context, host string) (FenceTest, error)

@@ -26,7 +26,7 @@ type HostView struct {
 	Fencers   []string            `json:"fencers" doc:"the witnesses that could"`
 	Paths     []witness.FencePath `json:"paths" doc:"what each witness last reported of each device"`
 	TakesOff  float64             `json:"takes_off,omitempty" doc:"seconds that a power-off of it usually takes until it is proven"`
-	Warnings  []string            `json:"warnings" doc:"what one failure would take from it, as far as declared"`
+	Warnings  []string            `json:"warnings" doc:"what one failure would take from it, as far as declared, and what the witness that answers found when it last looked"`
 	Pending   *witness.Action     `json:"pending,omitempty" doc:"the action under way"`
 }
 
@@ -60,7 +60,7 @@ func (a *API) routeFences(h huma.API) {
 			if err != nil {
 				return nil, err
 			}
-			return &answer[fencesBody]{fencesBody{a.meta(s), hosts(s), actions(s)}}, nil
+			return &answer[fencesBody]{fencesBody{a.meta(s), a.hosts(s), actions(s)}}, nil
 		}, nil)
 	register(a, h, huma.Operation{OperationID: "get-fence", Method: "GET", Path: "/v1/fences/{id}", Summary: "One action with its evidence, by its id or by the number of the request", Tags: tags},
 		func(ctx context.Context, in *struct {
@@ -99,7 +99,7 @@ func (a *API) clusterOn(host string) string {
 	return cluster
 }
 
-func hosts(s *witness.State) []HostView {
+func (a *API) hosts(s *witness.State) []HostView {
 	pending := map[string]*witness.Action{}
 	for _, act := range s.PendingActions() {
 		pending[act.Host] = act
@@ -123,6 +123,9 @@ func hosts(s *witness.State) []HostView {
 		}
 		hv.Fenceable, hv.Fencers, hv.Paths = fenceable(s, spec), append([]string{}, s.Fencers(spec.Name)...), append([]witness.FencePath{}, st.Paths...)
 		hv.TakesOff, hv.Warnings = seconds(st.Baseline()), append([]string{}, risks[spec.Name]...)
+		if a.opts.FenceWarnings != nil {
+			hv.Warnings = append(hv.Warnings, a.opts.FenceWarnings(spec.Name)...)
+		}
 		if hv.Signals == nil {
 			hv.Signals = []witness.Signal{}
 		}

@@ -128,3 +128,55 @@ func TestTimeLimitOfAnOrder(t *testing.T) {
 		}
 	})
 }
+
+// A power-on that could not be begun in time is left to whoever it is given to
+// next: by now somebody may have powered the host off again.
+func TestLatePowerOnIsNotBegun(t *testing.T) {
+	for _, kind := range []string{witness.RequestFenceOn, witness.RequestFenceOff} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCluster()
+			c.patroni(t, witness.FastOff)
+			c.must(t, witness.RequestCmd{Request: witness.Request{Kind: kind, Host: "h3", By: "anna", Reason: "x"}})
+			plan := witness.Decide((&node{cluster: c, name: "w1"}).View())
+			plan.Actions[0].Executor = "w2"
+			c.must(t, witness.PlanCmd{Plan: *plan})
+			h := &hands{answer: proven}
+			n := &node{cluster: c, name: "w2", cutOff: true}
+			stop := run(t, n, h)
+			defer stop()
+			time.Sleep(85 * time.Second)
+			n.mu.Lock()
+			n.cutOff = false
+			n.mu.Unlock()
+			time.Sleep(20 * time.Second)
+			want := map[string]int{witness.RequestFenceOn: 0, witness.RequestFenceOff: 1}[kind]
+			if h.count() != want {
+				t.Errorf("%s was done %d times after 85 s, want %d", kind, h.count(), want)
+			}
+		})
+	}
+}
+
+// An executor of a power-on that has fallen silent is waited for until its time
+// is over: what it does late must not come after a later power-off.
+func TestPowerOnIsNotHandedOverEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.patroni(t, witness.FastOff)
+		c.leader, c.alive = "w1", []string{"w1"}
+		c.must(t, witness.RequestCmd{Request: witness.Request{Kind: witness.RequestFenceOn, Host: "h3", By: "anna", Reason: "x"}})
+		plan := witness.Decide((&node{cluster: c, name: "w1"}).View())
+		plan.Actions[0].Executor = "w2"
+		c.must(t, witness.PlanCmd{Plan: *plan})
+		h := &hands{answer: proven}
+		defer run(t, &node{cluster: c, name: "w1"}, h)()
+		time.Sleep(actionMax + time.Second)
+		if h.count() != 0 {
+			t.Error("another witness began while the first executor had time left")
+		}
+		time.Sleep(20 * time.Second)
+		if h.count() != 1 {
+			t.Errorf("done %d times in the end", h.count())
+		}
+	})
+}

@@ -47,7 +47,8 @@ type Loop struct {
 	Executor Executor
 	Log      *slog.Logger
 
-	running map[string]bool // actions in the hands of this process
+	running map[string]bool      // actions in the hands of this process
+	seen    map[string]time.Time // when this process saw an action first
 	done    chan string
 	wg      sync.WaitGroup
 }
@@ -65,7 +66,7 @@ const (
 
 // Run loops until ctx ends, and returns after every action it started ended.
 func (l *Loop) Run(ctx context.Context) error {
-	l.running, l.done = map[string]bool{}, make(chan string, 64)
+	l.running, l.seen, l.done = map[string]bool{}, map[string]time.Time{}, make(chan string, 64)
 	defer l.wg.Wait()
 	for {
 		changed := l.Node.Changed()
@@ -116,14 +117,17 @@ func (l *Loop) decide(ctx context.Context) {
 
 // start executes the pending actions that are this witness's own.
 func (l *Loop) start(ctx context.Context) {
-	for _, a := range l.Node.State().PendingActions() {
+	pending := l.Node.State().PendingActions()
+	l.see(pending)
+	for _, a := range pending {
 		mine := a.Executor == l.Node.Name() || a.Executor == "" && l.Node.IsLeader()
 		if !mine || l.running[a.ID] || len(l.running) >= cap(l.done) {
 			continue
 		}
 		l.running[a.ID] = true
+		until := l.seen[a.ID].Add(actionMax)
 		l.wg.Go(func() {
-			if !l.execute(ctx, a) {
+			if !l.execute(ctx, a, until) {
 				pause(ctx, retryPause) // or a leader without a quorum would ask without end
 			}
 			l.done <- a.ID
@@ -131,14 +135,36 @@ func (l *Loop) start(ctx context.Context) {
 	}
 }
 
-// execute does an action if this witness may, and says whether it could.
-func (l *Loop) execute(ctx context.Context, a *witness.Action) bool {
+// see notes when actions were seen first, and forgets those that are over.
+func (l *Loop) see(pending []*witness.Action) {
+	next := make(map[string]time.Time, len(pending))
+	for _, a := range pending {
+		at, ok := l.seen[a.ID]
+		if !ok {
+			at = time.Now()
+		}
+		next[a.ID] = at
+	}
+	l.seen = next
+}
+
+// execute does an action if this witness may, and says whether it could. A
+// power-on is not begun, and does not last, beyond until: another executor may
+// have done it by then, and somebody may have powered the host off again.
+func (l *Loop) execute(ctx context.Context, a *witness.Action, until time.Time) bool {
 	limit := actionMax
 	if a.Limit > 0 {
 		limit = min(limit, a.Limit)
 	}
 	actx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	if a.Kind == witness.ActionFenceOn {
+		if !time.Now().Before(until) {
+			return false // it is somebody else's by now, or will be
+		}
+		actx, cancel = context.WithDeadline(actx, until)
+		defer cancel()
+	}
 	if err := l.entitled(actx, a); err != nil {
 		l.Log.Warn("action not started", "action", a.ID, "kind", a.Kind, "host", a.Host, "err", err)
 		return false

@@ -96,6 +96,8 @@ func (n *node) VerifyLeader(context.Context) error {
 }
 
 func (n *node) Barrier(context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if n.cutOff {
 		return witness.ErrNoQuorum
 	}

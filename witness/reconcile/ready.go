@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -26,6 +27,7 @@ type DeviceCheck struct {
 	Device   string // as declared
 	Level    int
 	Ready    bool
+	Passive  bool // switches nothing by itself: a person, or a watchdog in the machine
 	State    fencing.PowerState
 	Raw      string
 	Faults   []string // each keeps it from being ready
@@ -41,12 +43,23 @@ func (f *Fencer) Check(ctx context.Context, s *witness.State, name string) (Host
 		return HostCheck{}, &witness.Error{Code: witness.CodeNotFound, Msg: fmt.Sprintf("there is no host %q; `witnessctl fence status` lists them", name)}
 	}
 	began := time.Now()
-	res := fencing.Check(ctx, f.host(s.Config, spec), f.Timing)
+	levels := f.host(s.Config, spec)
+	var passive []bool
+	for _, level := range levels.Levels {
+		for _, dev := range level {
+			_, is := dev.(fencing.Passive)
+			passive = append(passive, is)
+		}
+	}
+	res := fencing.Check(ctx, levels, f.Timing)
 	out := HostCheck{Host: name, State: res.State, Devices: make([]DeviceCheck, len(res.Devices))}
 	steps := stepsOf(spec)
 	for i := range res.Devices {
 		out.Devices[i] = judged(steps[i], &res.Devices[i])
 		out.Devices[i].Took = time.Since(began)
+		if passive[i] {
+			out.Devices[i].Passive, out.Devices[i].Ready = true, false
+		}
 	}
 	return out, nil
 }
@@ -90,7 +103,8 @@ type Checker struct {
 	Log    *slog.Logger
 
 	mu     sync.Mutex
-	failed map[string]bool // host and device → the last check failed
+	failed map[string]bool     // host and device → the last check failed
+	warned map[string][]string // host → warnings of the latest check
 	due    map[string]time.Time
 	busy   map[string]bool
 	wg     sync.WaitGroup
@@ -177,6 +191,7 @@ func (c *Checker) check(ctx context.Context, host string) {
 	cancel()
 	next := c.Timing.Interval*4/5 + rand.N(max(c.Timing.Interval*2/5, 1))
 	if err == nil && ctx.Err() == nil {
+		c.remember(&res)
 		items, again := c.edges(&res)
 		if again || !c.report(ctx, items) {
 			next = c.Timing.Again
@@ -186,6 +201,38 @@ func (c *Checker) check(ctx context.Context, host string) {
 	defer c.mu.Unlock()
 	delete(c.busy, host)
 	c.due[host] = time.Now().Add(next)
+}
+
+// remember keeps the warnings of a check, and logs those that are new: they are
+// this witness's own view, and no matter for the log of all.
+func (c *Checker) remember(res *HostCheck) {
+	var now []string
+	for i := range res.Devices {
+		for _, text := range res.Devices[i].Warnings {
+			now = append(now, res.Devices[i].Device+": "+text)
+		}
+	}
+	c.mu.Lock()
+	before := c.warned[res.Host]
+	if c.warned == nil {
+		c.warned = map[string][]string{}
+	}
+	c.warned[res.Host] = now
+	c.mu.Unlock()
+	for _, text := range now {
+		if !slices.Contains(before, text) {
+			c.Log.Warn("a fence device deserves attention", "host", res.Host, "warning", text)
+		}
+	}
+}
+
+// Warnings returns what deserves attention of a host's devices, as this witness
+// last saw them: a certificate that expires, a clock that is wrong, a password
+// that anybody on the path can read.
+func (c *Checker) Warnings(host string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.warned[host]
 }
 
 // edges compares a check with what the state says this witness knows. again
@@ -202,6 +249,11 @@ func (c *Checker) edges(res *HostCheck) (items []witness.Observation, again bool
 	for i := range res.Devices {
 		d := &res.Devices[i]
 		key := res.Host + "\x00" + d.Device
+		detail := strings.Join(d.Faults, "; ")
+		if d.Passive {
+			detail = witness.PathPassive
+			c.failed[key] = true // it is not expected to become ready: no second look
+		}
 		before, reported := known[d.Device]
 		twice := c.failed[key]
 		c.failed[key] = !d.Ready
@@ -211,7 +263,7 @@ func (c *Checker) edges(res *HostCheck) (items []witness.Observation, again bool
 			again = true
 		default:
 			items = append(items, witness.Observation{
-				Host: res.Host, Kind: witness.SignalFence, Device: d.Device, Down: !d.Ready, Detail: strings.Join(d.Faults, "; "),
+				Host: res.Host, Kind: witness.SignalFence, Device: d.Device, Down: !d.Ready, Detail: detail,
 			})
 		}
 	}

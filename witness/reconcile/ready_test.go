@@ -16,12 +16,14 @@ import (
 
 // bmc is a device whose answers a test sets.
 type bmc struct {
-	mu     sync.Mutex
-	state  fencing.PowerState
-	fault  string
-	hangs  bool
-	checks int
-	orders []string
+	mu    sync.Mutex
+	state fencing.PowerState
+	fault string
+
+	warning string
+	hangs   bool
+	checks  int
+	orders  []string
 }
 
 func (b *bmc) set(edit func(*bmc)) {
@@ -82,9 +84,13 @@ func (b *bmc) open(map[string]string) fencing.Device { return handle{b} }
 func (h handle) Check(ctx context.Context) (fencing.Readiness, error) {
 	h.mu.Lock()
 	h.checks++
+	warning := h.warning
 	h.mu.Unlock()
 	r, err := h.Read(ctx)
 	out := fencing.Readiness{Reading: r}
+	if warning != "" {
+		out.Warnings = []string{warning}
+	}
 	if err != nil {
 		out.Faults = []string{err.Error()}
 	}
@@ -220,6 +226,84 @@ func TestTheWitnessThatCanDoesIt(t *testing.T) {
 			if a.By != "w2" {
 				t.Errorf("action %+v, want it done by w2", a)
 			}
+		}
+	})
+}
+
+// person is a device that switches nothing by itself.
+type person struct{ handle }
+
+func (person) Passive() {}
+
+// A last level that waits for a person is no fault, and no path of a witness.
+func TestAPersonIsNoPath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.patroni(t, witness.FastOff)
+		cfg := *c.state.Config
+		cfg.Devices = append(cfg.Devices, witness.Device{Name: "door", Driver: "person"})
+		cfg.Hosts = append([]witness.Host(nil), cfg.Hosts...)
+		cfg.Hosts[0].Fence = append(cfg.Hosts[0].Fence, witness.FenceStep{Level: 2, Device: "door"})
+		c.must(t, witness.Configure{Config: cfg})
+		b := &bmc{state: fencing.PowerOn}
+		f := fencer(b)
+		f.Drivers["person"] = func(map[string]string) (fencing.Device, error) {
+			return person{handle{&bmc{state: fencing.PowerUnknown}}}, nil
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		n := &node{cluster: c, name: "w1"}
+		checker := &Checker{Node: n, Fencer: f, Log: slog.New(slog.DiscardHandler)}
+		done := make(chan error, 1)
+		go func() { done <- checker.Run(ctx) }()
+		time.Sleep(20 * time.Minute)
+		if ready, level := n.State().Readiness("h1", "w1"); ready != witness.ReadyYes || level != 1 {
+			t.Errorf("%s, level %d", ready, level)
+		}
+		for _, ev := range n.State().Events(0) {
+			if ev.Rule == "fence.path" {
+				t.Errorf("an event about it: %+v", ev)
+			}
+		}
+		b.set(func(b *bmc) { b.fault = "no route to host" })
+		time.Sleep(20 * time.Minute)
+		if !n.State().NobodyCan("h1") {
+			t.Error("a host that only a person can power off counts as fenceable")
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What deserves attention is kept for whoever asks this witness, and is no
+// entry of the log.
+func TestWarningsStayHere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.patroni(t, witness.FastOff)
+		b := &bmc{state: fencing.PowerOn, warning: "its certificate expires in 9 days"}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		checker := &Checker{Node: &node{cluster: c, name: "w1"}, Fencer: fencer(b), Log: slog.New(slog.DiscardHandler)}
+		if got := checker.Warnings("h1"); len(got) != 0 {
+			t.Errorf("before it has looked: %v", got)
+		}
+		done := make(chan error, 1)
+		go func() { done <- checker.Run(ctx) }()
+		time.Sleep(10 * time.Minute)
+		if got := checker.Warnings("h1"); len(got) != 1 || got[0] != "bmc: its certificate expires in 9 days" {
+			t.Errorf("got %v", got)
+		}
+		b.set(func(b *bmc) { b.warning = "" })
+		time.Sleep(10 * time.Minute)
+		if got := checker.Warnings("h1"); len(got) != 0 {
+			t.Errorf("after it is mended: %v", got)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	})
 }

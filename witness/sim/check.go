@@ -28,6 +28,10 @@ func (w *world) commit(index int, e *entry) {
 	switch cmd := e.cmd.(type) {
 	case witness.LeaseExpire:
 		w.checkExpiry(prev, e, cmd)
+	case witness.PlanCmd:
+		if res.Err == nil {
+			w.checkPlan(prev, &cmd.Plan)
+		}
 	case witness.LeaseGrant:
 		if lease, ok := next.KV.Lease(cmd.ID); ok && res.Err == nil {
 			w.acked[lifeOfLease{cmd.ID, lease.Epoch}] = w.now
@@ -113,8 +117,11 @@ func (w *world) checkCluster(c *cluster, old, next *witness.Cluster) {
 // request then took effect late. Its compare still held, so nobody can tell.
 // See "Known limits" in docs/simulator.md.
 func (w *world) checkReleased(c *cluster, r *witness.Release, rev int64) {
-	if r.Grade == witness.GradeObserved {
+	if r.Grade == witness.GradeObserved || r.Grade == witness.GradeFeeds {
 		w.report.Fences++
+	}
+	if r.Grade == witness.GradeFeeds {
+		w.report.ByFeeds++
 	}
 	for _, m := range c.members {
 		if m.name == r.Member && m.armed && r.Grade == witness.GradeClean && m.givenUp == rev {

@@ -27,6 +27,8 @@ var faults = []func(*world){
 	(*world).isolateHost, (*world).isolateHost, (*world).losePower,
 	(*world).hang, (*world).hang, (*world).crashPatroni,
 	(*world).breakBMC, (*world).breakBMC, (*world).cutBMC,
+	(*world).breakPDU, (*world).cutPDU,
+	(*world).askReboot, (*world).askAsMember, (*world).askAsMember, (*world).approve, (*world).approve,
 	(*world).badNetwork, (*world).mendNetwork,
 	(*world).askSwitchover, (*world).askFence, (*world).askFence, (*world).askPowerOn, (*world).pressButton, (*world).pressButton, (*world).confirm, (*world).confirm,
 	(*world).revokeLease,
@@ -288,13 +290,16 @@ func (w *world) heal() {
 	w.trace("everything is healed")
 	w.calm = true
 	w.mendNetwork()
-	w.net.cutBMC = [maxPlaces][maxPlaces]bool{}
+	w.net.cutBMC, w.net.cutPDU = [maxPlaces][maxPlaces]bool{}, [maxPlaces][maxPlaces]bool{}
 	for _, n := range w.nodes {
 		w.bringUp(n)
 		w.resume(&n.actor)
 	}
 	for _, h := range w.hosts {
 		h.bmc, h.vouched = bmcWorks, false
+		for _, f := range h.feeds {
+			f.mode = bmcWorks
+		}
 		w.resume(&h.member.actor)
 	}
 	w.topology()

@@ -16,7 +16,8 @@ type host struct {
 	on      bool
 	boots   int
 	bmc     bmcMode
-	vouched bool // a person is on the way to confirm that it is off
+	feeds   []*feed // two, or none that can be switched
+	vouched bool    // a person is on the way to confirm that it is off
 }
 
 // bmcMode is how a BMC behaves. Its readings are always true: a BMC whose
@@ -51,7 +52,10 @@ func (h *host) powerOff(why string) {
 }
 
 func (h *host) powerOn(why string) {
-	if h.on {
+	if why == "button" {
+		h.plugIn()
+	}
+	if h.on || !h.fed() {
 		return
 	}
 	h.on = true
@@ -85,7 +89,7 @@ func (h *host) power(n *node, on bool, report func(witness.Finished)) {
 		unknown.Outcome, unknown.Grade = witness.Confirmed, witness.GradeObserved
 	}
 	mode := h.bmc
-	if w.net.cutBMC[n.id][h.place] {
+	if w.net.cutBMC[n.id][h.place] || !h.fed() { // it lives on the machine's own power
 		mode = bmcDead
 	}
 	turn := func(d time.Duration) {

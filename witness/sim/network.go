@@ -10,6 +10,7 @@ const maxPlaces = 16
 type network struct {
 	cut    [maxPlaces][maxPlaces]bool
 	cutBMC [maxPlaces][maxPlaces]bool // witness, host
+	cutPDU [maxPlaces][maxPlaces]bool // witness, host
 	loss   int                        // one message in loss is lost; 0 = none
 	slow   int                        // one message in slow is late by seconds; 0 = none
 }

@@ -101,7 +101,7 @@ func (n *node) execute(a *witness.Action) {
 			return
 		}
 		n.w.trace("%s executes %s of %s, BMC %s", n.name, a.Kind, a.Host, h.bmc)
-		h.power(n, a.Kind == witness.ActionFenceOn, func(f witness.Finished) {
+		h.fence(n, a.Kind == witness.ActionFenceOn, func(f witness.Finished) {
 			f.Action, f.Executor = a.ID, n.name
 			n.finish(f)
 		})
@@ -175,7 +175,7 @@ func (n *node) probe() {
 		look(&n.reach[h.place], witness.SignalReach, !h.on || !n.w.net.both(n.place(), h.place))
 		look(&n.session[h.place], witness.SignalSession, !h.on || h.member.down || n.w.net.cut[h.place][n.place()])
 	}
-	if len(items) > 0 {
+	if items = n.checkPaths(items); len(items) > 0 {
 		n.forward(witness.Observe{Witness: n.name, Items: items})
 	}
 	n.probeLater()

@@ -32,6 +32,7 @@ type Break struct {
 	NoGuard           bool // clusters behave as with fencing: none
 	ConfirmBlindly    bool // operators confirm "off" without looking
 	NeverFence        bool // nobody executes anything
+	BelieveOneFeed    bool // one of two outlets that is off proves the machine off
 }
 
 // Report tells how a run ended.
@@ -44,6 +45,9 @@ type Report struct {
 	Grants    int
 	Fences    int // power-offs that were proven
 	Held      int // entries that recorded a hold
+	ByFeeds   int // of those, by the outlets
+	Orders    int // power actions that somebody asked for
+	Reboots   int // that went on after their off was proven
 	Marks     int // entries that recorded how long leases have left
 
 	LateGiveUps int // see checkReleased

@@ -36,7 +36,7 @@ func TestSimulate(t *testing.T) {
 		}
 	}
 	t.Log(sum)
-	if *seed == 0 && (sum.Grants < n || sum.Fences < n/4 || sum.Elections < n || sum.Held == 0) {
+	if *seed == 0 && (sum.Grants < n || sum.Fences < n/4 || sum.Elections < n || sum.Held == 0 || sum.ByFeeds == 0 || sum.Orders == 0 || sum.Reboots == 0) {
 		t.Errorf("too little happens in these schedules to prove anything: %s", sum)
 	}
 }
@@ -80,6 +80,7 @@ func TestTeeth(t *testing.T) {
 		{"no guard", Break{NoGuard: true}, 300},
 		{"confirm blindly", Break{ConfirmBlindly: true}, 1000},
 		{"never fence", Break{NeverFence: true}, 300},
+		{"believe one feed", Break{BelieveOneFeed: true}, 3000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for s := uint64(1); s <= uint64(c.seeds); s++ {

@@ -68,7 +68,12 @@ func (w *world) declare() witness.Config {
 			unproven: pick(w, witness.UnprovenHold, witness.UnprovenHold, witness.UnprovenReleaseAfter), guarded: !w.chance(12),
 		}
 		spec := witness.ClusterSpec{Name: c.name, Kind: witness.KindPatroni, Fast: c.fast, OnUnproven: c.unproven, ReleaseAfter: witness.Duration(releaseAfter), FenceLimit: 1000}
+		spec.Approval = pick(w, "", "", witness.ApprovalOverrides, witness.ApprovalTwoPerson)
+		if c.unproven == witness.UnprovenHold && c.guarded {
+			spec.Unlock = pick(w, nil, nil, []witness.Grade{witness.GradeObserved, witness.GradeFeeds}, []witness.Grade{witness.GradeFeeds, witness.GradeObserved, witness.GradePerson})
+		}
 		if !c.guarded || w.opt.Break.NoGuard {
+			spec.Unlock = nil
 			c.fast, spec.Fast, spec.Fencing = witness.FastOff, witness.FastOff, witness.FencingNone
 		}
 		for j := range 2 + w.rng.IntN(2) {
@@ -78,9 +83,17 @@ func (w *world) declare() witness.Config {
 			w.hosts = append(w.hosts, h)
 			spec.Members = append(spec.Members, witness.MemberSpec{Name: h.member.name, Host: h.name})
 			cfg.Devices = append(cfg.Devices, witness.Device{Name: "bmc-" + h.name, Driver: "simulated"})
-			cfg.Hosts = append(cfg.Hosts, witness.Host{
+			spec := witness.Host{
 				Name: h.name, Addresses: []string{fmt.Sprintf("10.0.%d.%d", i, j+1)}, Fence: []witness.FenceStep{{Level: 1, Device: "bmc-" + h.name}},
-			})
+			}
+			if w.chance(2) {
+				for f := range 2 {
+					h.feeds = append(h.feeds, &feed{on: true, mode: bmcWorks})
+					cfg.Devices = append(cfg.Devices, witness.Device{Name: pduName(h, f), Driver: "simulated"})
+					spec.Fence = append(spec.Fence, witness.FenceStep{Level: 2, Device: pduName(h, f)})
+				}
+			}
+			cfg.Hosts = append(cfg.Hosts, spec)
 		}
 		c.prefix = spec.Prefix()
 		w.clusters = append(w.clusters, c)
