@@ -84,7 +84,13 @@ func (s *Server) routes(a *api, gateway http.Handler) http.Handler {
 		}
 		writeText(w, http.StatusOK, "ok\n")
 	})
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// net/http waits for a body that nobody has read, behind the answer.
+		if r.ContentLength != 0 && !strings.HasPrefix(r.URL.Path, "/v3/") {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.limits.BodyTime))
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // readBody reads a whole body, which must come within the limits. A watch goes on

@@ -106,9 +106,9 @@ func TestTricklingBodies(t *testing.T) {
 	watch := s.watch(`{"create_request":{"key":"YQ=="}}`)
 	watch.next()
 	begin := time.Now()
-	for _, path := range []string{"/v3/kv/put", "/v3/watch"} {
+	for _, request := range []string{"POST /v3/kv/put", "POST /v3/watch", "GET /version", "GET /health", "GET /livez", "POST /nothing"} {
 		conn := s.connect()
-		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", path)
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", request)
 		wantClosed(t, conn)
 	}
 	if time.Since(begin) < 300*time.Millisecond {

@@ -24,6 +24,7 @@ type windows struct {
 	streams map[uint32]*window // that have not ended, as the client sees it
 	last    uint32             // newest stream
 	armed   bool
+	closed  bool
 	expired *time.Timer
 }
 
@@ -67,7 +68,10 @@ func (w *windows) Write(p []byte) (int, error) {
 
 // Close implements net.Conn.
 func (w *windows) Close() error {
+	w.mu.Lock()
+	w.closed = true // it may still be written to, or expire at this moment
 	w.expired.Stop()
+	w.mu.Unlock()
 	return w.Conn.Close()
 }
 
@@ -124,7 +128,7 @@ func (w *windows) change(s *window, by int64) {
 		s.since = time.Time{}
 	case s.since.IsZero():
 		s.since = time.Now()
-		if !w.armed {
+		if !w.armed && !w.closed {
 			w.armed = true
 			w.expired.Reset(w.patience)
 		}
@@ -149,7 +153,7 @@ func (w *windows) expire() {
 	}
 	left := w.patience - time.Since(oldest)
 	// A closed window of the connection is looked at again when there are streams.
-	w.armed = !oldest.IsZero() && left > 0 || oldest.IsZero() && !w.whole.since.IsZero()
+	w.armed = !w.closed && (!oldest.IsZero() && left > 0 || oldest.IsZero() && !w.whole.since.IsZero())
 	if w.armed {
 		w.expired.Reset(max(left, w.patience/4))
 	}

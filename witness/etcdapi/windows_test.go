@@ -41,6 +41,7 @@ func must(t *testing.T, errs ...error) {
 func request(t *testing.T, client *http2.Framer, id uint32) {
 	t.Helper()
 	must(t, client.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: []byte{0x82}, EndHeaders: true, EndStream: true}))
+	synctest.Wait() // the pipe took it; nobody answers before it was looked at, too
 }
 
 func TestClosedWindows(t *testing.T) {
@@ -109,6 +110,22 @@ func TestClosedWindows(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What is still written to a closed connection starts nothing anew.
+func TestNothingIsWatchedAfterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, server, w := peers(t)
+		request(t, client, 1)
+		must(t, w.Close())
+		_ = server.WriteData(1, true, make([]byte, initialWindow)) // fails
+		time.Sleep(10 * time.Minute)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.armed {
+			t.Error("the timer of a closed connection goes on for ever")
+		}
+	})
 }
 
 func TestFramesInPieces(t *testing.T) {

@@ -16,8 +16,8 @@ func (n *Node) followCurrent(ctx context.Context) {
 	every := n.currentTick()
 	caught := false
 	for last := time.Now(); pause(ctx, every); last = time.Now() {
-		if n.lead.Load() != nil {
-			caught = true // a leader has applied everything before it answers
+		if n.IsLeader() {
+			caught = true // a leader has applied everything before it takes office
 		} else if n.heard() > n.opts.ElectionTimeout || time.Since(last) > n.opts.ElectionTimeout {
 			caught = false
 		}

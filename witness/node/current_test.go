@@ -20,6 +20,28 @@ func TestContactMeansCurrent(t *testing.T) {
 				l.start(name)
 			}
 		},
+		"a new leader isolated before it took office": func(l *lab) {
+			for _, name := range []string{"a", "b", "c"} {
+				l.crash(name)
+			}
+			for _, name := range []string{"a", "b", "c"} {
+				l.start(name)
+			}
+			var elected *running
+			for start := time.Now(); elected == nil && time.Since(start) < time.Minute; time.Sleep(time.Millisecond) {
+				for _, r := range l.live {
+					if lead := r.lead.Load(); lead != nil && !lead.isReady() {
+						elected = r
+					}
+				}
+			}
+			if elected == nil {
+				l.t.Fatal("nobody was elected")
+			}
+			l.net.Isolate(elected.opts.Name)
+			until(l.t, "it steps down", func() bool { return elected.lead.Load() == nil })
+			l.net.Heal()
+		},
 		"a follower restarted": func(l *lab) {
 			name := l.followers()[0].opts.Name
 			l.crash(name)

@@ -259,12 +259,12 @@ func votersOf(r *raft.Raft) []string {
 }
 
 // Contact returns the age of the last confirmed contact with a quorum, and so of
-// what [Node.State] shows: on a leader, how long ago a round confirmed it, shown as
-// 0 up to one election timeout; on a follower, how long ago the leader was heard,
-// if the state has caught up since contact was last lost. A very long time means
-// never.
+// what [Node.State] shows: on a leader that has taken office, how long ago a round
+// confirmed it, shown as 0 up to one election timeout; on all others, how long ago
+// the leader was heard, if the state has caught up since contact was last lost. A
+// very long time means never.
 func (n *Node) Contact() time.Duration {
-	if n.lead.Load() != nil {
+	if n.IsLeader() {
 		if t := n.verified.Load(); t != nil {
 			if age := time.Since(*t); age > n.opts.ElectionTimeout {
 				return age

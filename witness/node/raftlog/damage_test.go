@@ -155,6 +155,32 @@ func TestTornWriteIsForgotten(t *testing.T) {
 	}
 }
 
+// A supervisor starts a witness again that has refused its log. The log is as
+// damaged as before.
+func TestRefusedTwice(t *testing.T) {
+	dir := t.TempDir()
+	c := entries(1, 2000)
+	s := mustOpen(t, dir)
+	add(t, s, 1, 100, c, 10)
+	mustClose(t, s)
+	for name, damage := range map[string]func([]byte) []byte{
+		"the end is zeros":    func(b []byte) []byte { clear(b[100_000:]); return b },
+		"a checksum is wrong": func(b []byte) []byte { b[3000] ^= 1; return b },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bad := copyLog(t, dir)
+			edit(t, segments(t, bad)[0], damage)
+			for try := range 3 {
+				if s, err := Open(bad, hclog.NewNullLogger()); err == nil {
+					_, last := bounds(t, s)
+					mustClose(t, s)
+					t.Fatalf("start %d: opened, and ends with entry %d of 100", try+1, last)
+				}
+			}
+		})
+	}
+}
+
 func TestMissingFiles(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir)

@@ -72,7 +72,8 @@ func openDir(dir string, log hclog.Logger) (s *Store, err error) {
 		return nil, errors.Join(err, s.stable.Close())
 	}
 	if err := s.check(); err != nil {
-		return nil, errors.Join(err, s.Close())
+		// Not s.Close: the floor has to refuse this log the next time, too.
+		return nil, errors.Join(err, s.wal.Close(), s.stable.Close())
 	}
 	return s, nil
 }
