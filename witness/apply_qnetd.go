@@ -124,8 +124,9 @@ func (a *applier) qnetdOp(cmd *QnetdCmd, op *QnetdOp) QnetdReply {
 		return QnetdReply{Vote: vote.NoChange, Ring: s.Ring} // the same message again
 	}
 	s.Ops, s.Stale = op.Op, false
+	told := s.VoteSeq
 	reply := a.qnetdMessage(op, c, n)
-	if reply.Code == 0 && reply.Vote != vote.None {
+	if reply.Code == 0 && reply.Vote != vote.None && s.VoteSeq == told { // a vote of its own follows the answer
 		s.Said = reply.Vote
 	}
 	reply.Ring = s.Ring
