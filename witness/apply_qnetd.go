@@ -165,6 +165,12 @@ func (a *applier) qnetdMessage(op *QnetdOp, c *Cluster, n *QuorumNode) QnetdRepl
 		if c.strict() && len(s.Members) > 0 {
 			return a.castStrict(c, n, c.Quorum.Ballot(), s.Ring)
 		}
+		// corosync has been seen to count an ACK of before once more after a NACK,
+		// until its qdevice casts the NACK again: half a timeout later by itself,
+		// at once if it is told.
+		if op.Quorate && s.Want == vote.NACK && s.Vote == vote.NACK && s.Answered {
+			a.tell(n, vote.NACK)
+		}
 		return QnetdReply{Vote: vote.NoChange}
 	case QnetdHeuristics:
 		s.Regular, s.Heuristics = op.Heuristics, op.Heuristics
