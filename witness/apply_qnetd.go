@@ -124,8 +124,9 @@ func (a *applier) qnetdOp(cmd *QnetdCmd, op *QnetdOp) QnetdReply {
 		return QnetdReply{Vote: vote.NoChange, Ring: s.Ring} // the same message again
 	}
 	s.Ops, s.Stale = op.Op, false
+	told := s.VoteSeq
 	reply := a.qnetdMessage(op, c, n)
-	if reply.Code == 0 && reply.Vote != vote.None {
+	if reply.Code == 0 && reply.Vote != vote.None && s.VoteSeq == told { // a vote of its own follows the answer
 		s.Said = reply.Vote
 	}
 	reply.Ring = s.Ring
@@ -163,6 +164,12 @@ func (a *applier) qnetdMessage(op *QnetdOp, c *Cluster, n *QuorumNode) QnetdRepl
 		}
 		if c.strict() && len(s.Members) > 0 {
 			return a.castStrict(c, n, c.Quorum.Ballot(), s.Ring)
+		}
+		// corosync has been seen to count an ACK of before once more after a NACK,
+		// until its qdevice casts the NACK again: half a timeout later by itself,
+		// at once if it is told.
+		if op.Quorate && s.Want == vote.NACK && s.Vote == vote.NACK && s.Answered {
+			a.tell(n, vote.NACK)
 		}
 		return QnetdReply{Vote: vote.NoChange}
 	case QnetdHeuristics:

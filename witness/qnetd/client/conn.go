@@ -155,6 +155,7 @@ func (c *Conn) Send(m wire.Message) error {
 	if _, err := c.net.Write(raw); err != nil {
 		return fmt.Errorf("send %v: %w", m.Type(), err)
 	}
+	_ = c.net.SetWriteDeadline(time.Time{}) // TLS writes of its own accord, too
 	return nil
 }
 

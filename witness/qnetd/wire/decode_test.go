@@ -35,7 +35,6 @@ func TestStrictness(t *testing.T) {
 		{"name with NUL", TypePreinit, seq + "0001 0003 610062", ErrorDecodingMessage},
 		{"odd list", TypePreinit, "0001 0001 61 0004 0003 000000", ErrorDecodingMessage},
 		{"tls 3", TypePreinitReply, "0002 0001 03", ErrorDecodingMessage},
-		{"cert 2", TypePreinitReply, "0003 0001 02", ErrorDecodingMessage},
 		{"foreign option with a bad value", TypeEchoRequest, seq + "0013 0001 00", ErrorDecodingMessage},
 		{"vote 6", TypeVoteInfo, seq + "0013 0001 06", ErrorDecodingMessage},
 		{"list type 4", TypeNodeList, seq + "0012 0001 04", ErrorDecodingMessage},
@@ -94,6 +93,7 @@ func TestTolerance(t *testing.T) {
 			Seq: 1, Nodes: []NodeInfo{{NodeID: 5}},
 		}},
 		{"foreign option", TypeVoteInfoReply, "0000 0004 00000001 0001 0001 61", VoteInfoReply{Seq: 1}},
+		{"cert 2", TypePreinitReply, "0000 0004 00000001 0002 0001 01 0003 0001 02", PreinitReply{Seq: 1, TLS: TLSSupported, CertRequired: true}},
 		{"empty name", TypePreinit, "0001 0000", Preinit{}},
 	} {
 		got, err := Decode(Frame{Type: c.typ, Body: body(t, c.body)})

@@ -53,12 +53,12 @@ var sizes = map[Option]int{
 
 // ranges of the options of one byte, both ends included.
 var ranges = map[Option][2]uint8{
-	OptTLSSupported: {0, 2}, OptTLSCertRequired: {0, 1}, OptNodeState: {1, 3}, OptNodeListType: {0, 3}, OptVote: {1, 5},
+	OptTLSSupported: {0, 2}, OptNodeState: {1, 3}, OptNodeListType: {0, 3}, OptVote: {1, 5},
 	OptQuorate: {0, 1}, OptHeuristics: {1, 2}, OptKeepActive: {0, 1}, OptHold: {0, 1},
 }
 
 func badU8(o Option, v uint8) string {
-	if r := ranges[o]; v < r[0] || v > r[1] {
+	if r, limited := ranges[o]; limited && (v < r[0] || v > r[1]) {
 		return fmt.Sprintf("is %d, but must be %d to %d", v, r[0], r[1])
 	}
 	return ""
@@ -132,8 +132,8 @@ func (o *options) take(opt Option, v []byte) string {
 		o.cluster = string(v)
 	case OptTLSSupported:
 		o.tls = TLS(v[0])
-	case OptTLSCertRequired:
-		o.certRequired = v[0] == 1
+	case OptTLSCertRequired: // the only flag of which 3.0.3 takes any value
+		o.certRequired = v[0] != 0
 	case OptSupportedMessages:
 		return takeU16s(&o.messages, v)
 	case OptSupportedOptions:
