@@ -2,6 +2,7 @@ package pdu
 
 import (
 	"errors"
+	"flag"
 	"net"
 	"strings"
 	"sync"
@@ -12,6 +13,15 @@ import (
 
 	"quorate/fencing"
 )
+
+// TestMain lets many tests wait at the same time: they wait for agents that never come round, and hardly compute.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
+	m.Run()
+}
 
 // agent is a UDP socket that answers in version 2c as a test writes down, for what no real agent at hand does: real ones are
 // in test/fencing. It has the outlets of an APC Rack PDU.
@@ -119,7 +129,8 @@ func refuse(status gosnmp.SNMPError, index uint8) func(_, out *gosnmp.SnmpPacket
 }
 
 func TestScriptedAgents(t *testing.T) {
-	limit := fencing.Timing{Attempt: 2 * time.Second, Contact: time.Minute, Call: time.Minute}
+	t.Parallel()
+	limit := fencing.Timing{Attempt: 6 * time.Second, Contact: time.Minute, Call: time.Minute}
 	for name, c := range map[string]struct {
 		script func(a *agent)
 		want   fencing.Outcome
