@@ -42,6 +42,7 @@ and the protection says what happens when the holder is lost now:
   full           it is powered off, and somebody takes over
   no-candidate   nobody could take over
   no-device      only a person could prove it off
+  no-path        its fence devices do not work now from any witness that has looked
   paused         Patroni is told not to fail over
   unfenced       fencing is none; its lease ends as in etcd
   none           there is no living holder to protect`,
@@ -133,6 +134,13 @@ func writeCluster(w io.Writer, c *httpapi.ClusterView) {
 	fmt.Fprintf(w, "holder      %s, epoch %d, state %s\n", holder, c.Epoch, c.State)
 	fmt.Fprintf(w, "protection  %s\n", c.Protection)
 	fmt.Fprintf(w, "policy      fencing %s, fast %s, unproven %s\n", orDefault(p.Fencing, "required"), orDefault(p.Fast, "off"), orDefault(p.OnUnproven, "hold"))
+	if p.Guarded() {
+		grades := make([]string, 0, 4)
+		for _, g := range p.Unlocking() {
+			grades = append(grades, string(g))
+		}
+		fmt.Fprintf(w, "released by %s; second person: %s\n", strings.Join(grades, ", "), orDefault(p.Approval, "none"))
+	}
 	if c.Zone != "" {
 		zone := strings.TrimSuffix(c.Zone, ".")
 		fmt.Fprintf(w, "dns         primary.%s.%s, replica.%s.%s\n", c.Name, zone, c.Name, zone)

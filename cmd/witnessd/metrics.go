@@ -29,6 +29,7 @@ func newStateMetrics(state func() *witness.State) *stateMetrics {
 		"qnetd_voting":         {"1 while the quorum device of a corosync cluster gives a full vote.", []string{"cluster"}},
 		"qnetd_moving":         {"1 while the vote of a corosync cluster is withdrawn from its holder and nobody else has it yet.", []string{"cluster"}},
 		"host_fenced":          {"1 while the host is proven off and has not been seen on since.", []string{"host"}},
+		"approvals_waiting":    {"Requests that wait for a second person.", nil},
 		"host_fenceable":       {"1 if some witness could power the host off now, 0 if none could that has looked; absent while that is not known.", []string{"host"}},
 		"fence_path_ready":     {"1 if the witness could use the fence device of the host when it last looked.", []string{"host", "device", "witness"}},
 		"host_off_seconds":     {"How long a power-off of the host usually takes until it is proven.", []string{"host"}},
@@ -83,6 +84,13 @@ func (m *stateMetrics) Collect(ch chan<- prometheus.Metric) {
 			gauge("host_off_seconds", h.Baseline().Seconds(), name)
 		}
 	}
+	waiting := 0
+	for _, r := range s.Requests() {
+		if r.Status == witness.StatusApproval {
+			waiting++
+		}
+	}
+	gauge("approvals_waiting", float64(waiting))
 	gauge("actions_pending", float64(len(s.PendingActions())))
 	gauge("kv_revision", float64(s.KV.Revision()))
 	gauge("kv_bytes", float64(s.KV.Size()))

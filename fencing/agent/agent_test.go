@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,6 +17,17 @@ import (
 )
 
 const password = "s3cret/of the=agent"
+
+// TestMain lets many tests wait at the same time: they wait for agents that hang.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if flag.Lookup("test.fuzz").Value.String() == "" { // there it is the number of processes
+		if err := flag.Set("test.parallel", "16"); err != nil {
+			panic(err)
+		}
+	}
+	m.Run()
+}
 
 // script makes a fence agent of a shell script and returns its directory. The script finds the options in variables such as
 // $action, and the folder of the machines' states in $dir.
@@ -155,20 +167,23 @@ func read(t *testing.T, dir, file string) string {
 func TestPlugs(t *testing.T) {
 	t.Parallel()
 	for _, parallel := range []bool{false, true} {
-		dir := script(t, strings.Replace(honest, "off | on)", `off) [ $plug = 5 ] && echo "Success: Powered OFF" && exit 0
+		t.Run(fmt.Sprintf("parallel=%t", parallel), func(t *testing.T) {
+			t.Parallel()
+			dir := script(t, strings.Replace(honest, "off | on)", `off) [ $plug = 5 ] && echo "Success: Powered OFF" && exit 0
 	echo off >"$dir/state$plug"; exit 0 ;;
 on)`, 1))
-		c := config(dir, "3", "5")
-		c.Parallel, c.AttemptTimeout = &parallel, 8*time.Second
-		r := fencing.Off(context.Background(), host(open(t, c)), fencing.Timing{})
-		if r.Outcome != fencing.Unknown || read(t, dir, "state3") != "off" {
-			t.Fatalf("parallel=%t: %s: %s", parallel, r.Outcome, r.Reason)
-		}
-		for line := range strings.Lines(read(t, dir, "calls")) {
-			if fields := strings.Fields(line); len(fields) != 2 || (fields[1] != "3" && fields[1] != "5") {
-				t.Errorf("parallel=%t: a call for something else than one plug: %q", parallel, line)
+			c := config(dir, "3", "5")
+			c.Parallel, c.AttemptTimeout = &parallel, 8*time.Second
+			r := fencing.Off(context.Background(), host(open(t, c)), fencing.Timing{})
+			if r.Outcome != fencing.Unknown || read(t, dir, "state3") != "off" {
+				t.Fatalf("%s: %s", r.Outcome, r.Reason)
 			}
-		}
+			for line := range strings.Lines(read(t, dir, "calls")) {
+				if fields := strings.Fields(line); len(fields) != 2 || (fields[1] != "3" && fields[1] != "5") {
+					t.Errorf("a call for something else than one plug: %q", line)
+				}
+			}
+		})
 	}
 }
 

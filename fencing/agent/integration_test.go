@@ -48,6 +48,7 @@ func startBMC(t *testing.T, faults ...simulated.Fault) (*simulated.BMC, agent.Co
 
 // TestFenceRedfish: off and on through the agent, as the simulated machine sees it.
 func TestFenceRedfish(t *testing.T) {
+	t.Parallel()
 	bmc, c := startBMC(t)
 	tm := fencing.Timing{Operation: 5 * time.Minute, AttemptOn: 2 * time.Minute}
 	r := fencing.Reboot(t.Context(), host(open(t, c)), tm)
@@ -69,6 +70,7 @@ func TestFenceRedfish(t *testing.T) {
 
 // TestFenceRedfishFaults: what the agent makes of a faulty BMC never becomes a proof; the agent that hangs for ever is killed.
 func TestFenceRedfishFaults(t *testing.T) {
+	t.Parallel()
 	for fault, outcome := range map[simulated.Fault]fencing.Outcome{
 		simulated.StallTLS: fencing.Refused, simulated.Unauthorized: fencing.Refused, simulated.Lie: fencing.Unknown,
 		simulated.StuckPoweringOff: fencing.Unknown,
@@ -76,7 +78,7 @@ func TestFenceRedfishFaults(t *testing.T) {
 		t.Run(string(fault), func(t *testing.T) {
 			t.Parallel() // they wait
 			bmc, c := startBMC(t, fault)
-			c.StatusTimeout, c.AttemptTimeout = 15*time.Second, 30*time.Second
+			c.StatusTimeout, c.AttemptTimeout = 12*time.Second, 20*time.Second
 			started := time.Now()
 			r := fencing.Off(t.Context(), host(open(t, c)), fencing.Timing{Operation: time.Minute})
 			if r.Outcome != outcome || bmc.Power("1") != simulated.On {
@@ -92,6 +94,7 @@ func TestFenceRedfishFaults(t *testing.T) {
 
 // TestFenceDummy: the simplest agent there is.
 func TestFenceDummy(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "status")
 	if err := os.WriteFile(file, []byte("on"), 0o600); err != nil {
 		t.Fatal(err)

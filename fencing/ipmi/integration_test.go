@@ -146,6 +146,7 @@ func (s *simulator) config() ipmi.Config {
 
 // TestSimulator: off, already off, on, as ipmitool and the machine see it.
 func TestSimulator(t *testing.T) {
+	t.Parallel()
 	s := startSimulator(t)
 	r := fencing.Off(t.Context(), host(open(t, s.config())), patient())
 	if r.Outcome != fencing.Confirmed || s.really(t) != "off" {
@@ -164,6 +165,7 @@ func TestSimulator(t *testing.T) {
 
 // TestSimulatorRefuses: a wrong password, and a BMC that is not there.
 func TestSimulatorRefuses(t *testing.T) {
+	t.Parallel()
 	s := startSimulator(t)
 	wrong, gone := s.config(), s.config()
 	wrong.Password, gone.Address = "wrong", "127.0.0.1:1"
@@ -177,6 +179,7 @@ func TestSimulatorRefuses(t *testing.T) {
 
 // TestSimulatorGUID: ipmitool's GUID, as it prints it, pins the machine.
 func TestSimulatorGUID(t *testing.T) {
+	t.Parallel()
 	s := startSimulator(t)
 	out, err := s.ipmitool(t, "mc", "guid")
 	if err != nil {
@@ -196,6 +199,7 @@ func TestSimulatorGUID(t *testing.T) {
 // TestSimulatorAndAgent: Debian's fence_ipmilan, which runs ipmitool, and our driver read and switch the same machine, and
 // agree. It prints what each needs; it asserts no time.
 func TestSimulatorAndAgent(t *testing.T) {
+	t.Parallel()
 	s := startSimulator(t)
 	agent := func(action string) (string, int) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)

@@ -59,6 +59,11 @@ func (d *Device) partly(err error) error {
 		return err
 	}
 	d.refused = err
+	return withoutMark(err)
+}
+
+// withoutMark is the same error, not marked as permanent.
+func withoutMark(err error) error {
 	return errors.New(strings.ReplaceAll(err.Error(), fencing.ErrPermanent.Error()+": ", ""))
 }
 
@@ -69,10 +74,13 @@ func (d *Device) set(ctx context.Context, want fencing.PowerState, c command, ou
 		oids = append(oids, d.model.oid(c.oid, o))
 	}
 	a, err := d.session.set(ctx, oids, c.value)
-	if err != nil {
-		if errors.Is(err, fencing.ErrPermanent) || errors.Is(err, errStale) {
-			return d.failed(err)
-		}
+	switch {
+	case errors.Is(err, errStale):
+		return d.failed(err)
+	case errors.Is(err, fencing.ErrPermanent): // a report, for which nobody vouches: what it says may be untrue
+		d.refused = d.named(err)
+		return withoutMark(d.refused)
+	case err != nil:
 		return d.named(fmt.Errorf("%s of outlet %s was sent and not answered, so it may have been carried out: %w", want, join(outlets), err))
 	}
 	if a.status == gosnmp.NoError {

@@ -86,7 +86,7 @@ func TestMatrix(t *testing.T) {
 	list := adversaries()
 	ours, theirs := make([]said, len(list)), make([]said, len(list))
 	var wg sync.WaitGroup
-	agents := make(chan struct{}, 4) // each is a Python interpreter
+	agents := make(chan struct{}, 8) // each is a Python interpreter
 	for i, a := range list {
 		mine, its := startBMC(t, a.config), startBMC(t, a.config)
 		for _, bmc := range []*simulated.BMC{mine, its} {

@@ -159,13 +159,18 @@ func TestFaults(t *testing.T) {
 func TestTimer(t *testing.T) {
 	t.Parallel()
 	for _, model := range []string{"shelly-gen1", "shelly-gen2"} {
-		s := start(t, model, 0)
-		s.set("timer")
-		s.on[0] = false
-		r := fencing.Off(context.Background(), host(open(t, config(s, 0))), impatient())
-		if r.Outcome == fencing.Confirmed || !strings.Contains(r.Reason, "transition") {
-			t.Errorf("%s: %s: %s", model, r.Outcome, r.Reason)
-		}
+		t.Run(model, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, model, 0)
+			s.set("timer")
+			s.mu.Lock()
+			s.on[0] = false
+			s.mu.Unlock()
+			r := fencing.Off(context.Background(), host(open(t, config(s, 0))), impatient())
+			if r.Outcome == fencing.Confirmed || !strings.Contains(r.Reason, "transition") {
+				t.Errorf("%s: %s", r.Outcome, r.Reason)
+			}
+		})
 	}
 }
 

@@ -4,6 +4,7 @@ package fencing
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -22,6 +23,15 @@ import (
 
 // bound is how long anything may take that has to happen.
 const bound = time.Minute
+
+// TestMain lets many tests wait at the same time: they wait for devices that never come round, and hardly compute.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	m.Run()
+}
 
 // root is the folder of the module.
 func root(t testing.TB) string {

@@ -124,7 +124,7 @@ func TestWhatEachSays(t *testing.T) {
 				code, says := agent(t, theirs, "fence_apc_snmp", append([]string{"-n", c.outlets, "-o", "off", "--power-timeout=3"}, args...)...)
 				limit := bound
 				if c.want != fencing.Confirmed {
-					limit = 4 * time.Second
+					limit = 10 * time.Second
 				}
 				r := fencing.Off(t.Context(), host(device(t, ours, "apc-rpdu", c.outlets, more)), patient(limit))
 				names := strings.Split(c.outlets, ",")

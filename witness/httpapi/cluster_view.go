@@ -20,6 +20,7 @@ const (
 	ProtectionFull        = "full"         // it is powered off and somebody takes over
 	ProtectionNoCandidate = "no-candidate" // nobody could take over
 	ProtectionNoDevice    = "no-device"    // only a person could prove it off
+	ProtectionNoPath      = "no-path"      // as far as the witnesses have looked, none of them could power it off now
 	ProtectionPaused      = "paused"       // Patroni is told not to fail over
 	ProtectionUnfenced    = "unfenced"     // fencing: none; its lease ends as in etcd
 	ProtectionNone        = "none"         // there is no living holder to protect
@@ -36,7 +37,7 @@ type ClusterView struct {
 	HolderHost string              `json:"holder_host,omitempty"`
 	HeldFor    float64             `json:"held_for,omitempty" doc:"seconds of cluster time since the grant"`
 	Last       string              `json:"last,omitempty" doc:"the holder before, while vacant"`
-	Protection string              `json:"protection" enum:"full,no-candidate,no-device,paused,unfenced,none" doc:"what happens when the holder is lost now"`
+	Protection string              `json:"protection" enum:"full,no-candidate,no-device,no-path,paused,unfenced,none" doc:"what happens when the holder is lost now"`
 	Zone       string              `json:"zone,omitempty"`
 	Members    []MemberView        `json:"members"`
 	Guard      *witness.Guard      `json:"guard,omitempty" doc:"the holder's lease is dead, its key is kept"`
@@ -111,6 +112,8 @@ func protection(s *witness.State, c *witness.Cluster, members []MemberView) stri
 		return ProtectionNoCandidate
 	case host == nil || len(host.Fence) == 0:
 		return ProtectionNoDevice
+	case s.NobodyCan(c.HolderHost):
+		return ProtectionNoPath
 	}
 	return ProtectionFull
 }

@@ -74,6 +74,12 @@ func (a *API) status(s *witness.State) StatusBody {
 		out.Pending = []*witness.Action{}
 	}
 	v := a.view(s)
+	for id, r := range s.Requests() {
+		if r.Status == witness.StatusApproval && len(out.Attention) < maxAttention {
+			out.Attention = append(out.Attention, Attention{Cluster: a.clusterOn(r.Host), Host: r.Host, Text: fmt.Sprintf(
+				"request %d of %s, %s of %s, waits for a second person: %s; `witnessctl fence approve %d`", id, r.By, r.Kind, r.Host, r.Reason, id)})
+		}
+	}
 	for _, host := range s.Unfenceable() {
 		if len(out.Attention) < maxAttention {
 			out.Attention = append(out.Attention, Attention{Cluster: a.clusterOn(host), Host: host, Text: host + " could not be powered off now by any witness that has looked; `witnessctl fence status " + host + "` says why"})
