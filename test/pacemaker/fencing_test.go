@@ -85,7 +85,7 @@ func TestPacemakerFencesTheLoser(t *testing.T) {
 	if _, err := c.bmcs[winner.Name].OffSince(cut); err == nil {
 		t.Error("the winner was powered off")
 	}
-	c.neverTwoSides(t, false)
+	c.neverTwoSides(t)
 
 	// Asked again by Pacemaker's own tool, it is a success at once.
 	again := time.Now()
@@ -153,7 +153,7 @@ func TestHeuristicsMoveTheVote(t *testing.T) {
 	}
 	t.Logf("heuristics of %s failed: %s has the vote after %s", winner.Name, loser.Name, ms(moved))
 	t.Logf("powered off %s after the flip", ms(off.Sub(flip)))
-	c.neverTwoSides(t, false)
+	c.neverTwoSides(t)
 }
 
 // last returns the log index of the last such event, 0 if there is none.

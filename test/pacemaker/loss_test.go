@@ -93,7 +93,7 @@ func TestLeaderDiesDuringRingCut(t *testing.T) {
 			t.Fatal(err)
 		}
 		healed(t, c)
-		c.neverTwoSides(t, false)
+		c.neverTwoSides(t)
 		if t.Failed() {
 			t.FailNow()
 		}
@@ -189,7 +189,7 @@ func TestWitnessesIsolatedInTurn(t *testing.T) {
 		}
 	}
 	c.neverInquorate(t, since, c.Nodes...)
-	c.neverTwoSides(t, false)
+	c.neverTwoSides(t)
 }
 
 // TestRollingRestart: every witness is killed and started again, one after the
@@ -213,7 +213,7 @@ func TestRollingRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.neverInquorate(t, since, c.Nodes...)
-	c.neverTwoSides(t, false)
+	c.neverTwoSides(t)
 }
 
 // TestWitnessOfALoneSurvivorDies: the other node has lost its power, and then the
@@ -309,5 +309,5 @@ func TestProxyKeepsALoneSurvivor(t *testing.T) {
 		}
 	}
 	c.neverInquorate(t, alone, n2)
-	c.neverTwoSides(t, false)
+	c.neverTwoSides(t)
 }

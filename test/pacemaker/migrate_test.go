@@ -48,7 +48,7 @@ func TestThereAndBack(t *testing.T) {
 	mustRun(t, c.Nodes[0], "corosync-cfgtool -R")
 	c.waitVotes(t, 2, 2, "")
 	c.neverInquorate(t, since, c.Nodes...)
-	c.neverTwoSides(t, false)
+	c.neverTwoSides(t)
 }
 
 // write replaces corosync.conf on every node.

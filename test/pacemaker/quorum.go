@@ -22,8 +22,11 @@ const (
 type Span struct {
 	Node     int
 	From, To time.Time
-	Quorate  bool
-	Members  []int // the membership that the node sees
+	// Until is when the node was first seen in another state: it goes on as it was
+	// till then. corosync does not answer while it waits for the quorum device.
+	Until   time.Time
+	Quorate bool
+	Members []int // the membership that the node sees
 }
 
 // Overlap is a time during which two nodes were quorate apart from each other.
@@ -58,9 +61,9 @@ func overlaps(spans []Span) []Overlap {
 			if aKnows && bKnows {
 				continue
 			}
-			o := Overlap{A: a, B: b, From: later(a.From, b.From), To: a.To, Settled: !aKnows && !bKnows}
-			if b.To.Before(o.To) {
-				o.To = b.To
+			o := Overlap{A: a, B: b, From: later(a.From, b.From), To: earlier(a.To, b.To), Settled: !aKnows && !bKnows}
+			if !o.Settled {
+				o.To = earlier(later(a.To, a.Until), later(b.To, b.Until))
 			}
 			if o.From.Before(o.To) {
 				found = append(found, o)
@@ -72,6 +75,13 @@ func overlaps(spans []Span) []Overlap {
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
 		return a
 	}
 	return b
@@ -111,6 +121,7 @@ func spans(node int, text string) ([]Span, error) {
 				last.To = s.To
 				continue
 			}
+			last.Until = s.From
 		}
 		out = append(out, s)
 	}

@@ -23,6 +23,10 @@ func TestOverlaps(t *testing.T) {
 		{name: "one after the other", spans: []Span{span(1, 0, 4, true, 1), span(2, 5, 9, true, 2)}},
 		{name: "two sides", spans: []Span{span(1, 0, 6, true, 1), span(2, 5, 9, true, 2)}, length: time.Second, settled: true},
 		{name: "one has not noticed", spans: []Span{span(1, 0, 9, true, 1, 2), span(2, 7, 9, true, 2)}, length: 2 * time.Second},
+		{
+			name: "corosync of one does not answer", length: 2 * time.Second,
+			spans: []Span{{Node: 1, From: at(0), To: at(3), Until: at(9), Quorate: true, Members: []int{1, 2}}, span(2, 7, 12, true, 2)},
+		},
 		{name: "two nodes of one side", spans: []Span{span(1, 0, 9, true, 1, 2), span(2, 0, 9, true, 1, 2), span(3, 0, 9, false, 3)}},
 	} {
 		found := overlaps(c.spans)
@@ -49,12 +53,12 @@ func TestSpans(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Span{
-		{Node: 1, From: unix(10.001), To: unix(10.020), Quorate: true, Members: []int{1, 2}},
-		{Node: 1, From: unix(10.041), To: unix(10.060), Members: []int{1}},
+		{Node: 1, From: unix(10.001), To: unix(10.020), Until: unix(10.041), Quorate: true, Members: []int{1, 2}},
+		{Node: 1, From: unix(10.041), To: unix(10.060), Until: unix(12.001), Members: []int{1}},
 		{Node: 1, From: unix(12.001), To: unix(12.000), Members: []int{1}},
 	}
 	if !slices.EqualFunc(got, want, func(a, b Span) bool {
-		return a.Node == b.Node && a.From.Equal(b.From) && a.To.Equal(b.To) && a.Quorate == b.Quorate && slices.Equal(a.Members, b.Members)
+		return a.Node == b.Node && a.From.Equal(b.From) && a.To.Equal(b.To) && a.Until.Equal(b.Until) && a.Quorate == b.Quorate && slices.Equal(a.Members, b.Members)
 	}) {
 		t.Errorf("%v", got)
 	}

@@ -129,37 +129,49 @@ func names(nodes []*Node) string {
 }
 
 // waitSplit waits until, since the given moment, every node of one of the sides
-// is quorate in a membership of just this side, and every other node was seen
-// without quorum. The vote may go to any of the sides: when the witnesses change
-// their leader at that moment, it goes to the side that is there first.
+// is quorate in a membership of just this side, and no other node is. The vote may
+// go to any of the sides: when the witnesses change their leader at that moment,
+// it goes to the side that is there first.
 func (c *Cluster) waitSplit(t *testing.T, since time.Time, sides ...[]*Node) split {
 	t.Helper()
 	var s split
 	err := lab.Until(t.Context(), bound, "one side to win", func(context.Context) error {
 		var seen []string
+		for _, n := range c.Nodes {
+			seen = append(seen, n.Name+" "+c.last(n))
+		}
 		for _, side := range sides {
-			won, err := c.all(side, since, func(s Span) bool { return s.Quorate && len(s.Members) == len(side) })
-			if err != nil {
-				return err
+			wins := func(s Span) bool { return s.Quorate && len(s.Members) == len(side) }
+			loses := func(s Span) bool { return !s.Quorate }
+			if !c.now(side, since, wins) || !c.now(c.Others(side...), since, loses) {
+				continue
 			}
-			if won > 0 {
-				s.winners, s.won = side, won
-				return nil
-			}
-			for _, n := range side {
-				seen = append(seen, n.Name+" "+c.last(n))
-			}
+			var err1, err2 error
+			s.winners, s.losers = side, c.Others(side...)
+			s.won, err1 = c.all(s.winners, since, wins)
+			s.lost, err2 = c.all(s.losers, since, loses)
+			return errors.Join(err1, err2)
 		}
 		return errors.New(strings.Join(seen, "; "))
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.losers = c.Others(s.winners...)
-	for _, n := range s.losers {
-		s.lost = max(s.lost, c.waitSeen(t, "to lose", n, since, func(s Span) bool { return !s.Quorate }))
-	}
 	return s
+}
+
+// now says whether all of the nodes were last seen in a state, after the moment.
+func (c *Cluster) now(nodes []*Node, since time.Time, want func(Span) bool) bool {
+	for _, n := range nodes {
+		seen, err := c.Spans(n)
+		if err != nil || len(seen) == 0 {
+			return false
+		}
+		if s := seen[len(seen)-1]; !want(s) || !s.To.After(since) {
+			return false
+		}
+	}
+	return true
 }
 
 // all returns how long after the given moment the last of the nodes was seen in

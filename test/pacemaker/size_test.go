@@ -25,7 +25,7 @@ func TestFourNodes(t *testing.T) {
 		}
 		healed(t, c)
 	}
-	c.neverTwoSides(t, false)
+	c.neverTwoSides(t)
 }
 
 // TestFiveNodes: with lms the larger side wins, and one node alone keeps the
@@ -50,7 +50,7 @@ func TestFiveNodes(t *testing.T) {
 		}
 	}
 	t.Logf("four of five lose their power: %s", c.waitSurvivor(t, dead, c.Nodes[0]))
-	c.neverTwoSides(t, false)
+	c.neverTwoSides(t)
 }
 
 // TestTwoNodeLMS: upstream's algorithm for two nodes decides a ring cut as well.
@@ -62,5 +62,5 @@ func TestTwoNodeLMS(t *testing.T) {
 	}
 	t.Logf("ring cut: %s", c.waitSplit(t, cut, c.side(1), c.side(2)))
 	healed(t, c)
-	c.neverTwoSides(t, false)
+	c.neverTwoSides(t)
 }
