@@ -41,7 +41,7 @@ type Break struct {
 	OwnerEarly      bool // the sessions of a silent witness end before their clients give up
 	InheritSessions bool // a new leader takes all witnesses for silent since long ago
 	VoidEarly       bool // the ACK of a client that vanished ends at once
-	BelieveOneFeed    bool // one of two outlets that is off proves the machine off
+	BelieveOneFeed  bool // one of two outlets that is off proves the machine off
 }
 
 // Report tells how a run ended.
