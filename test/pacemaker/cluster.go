@@ -24,6 +24,7 @@ type Cluster struct {
 	Settings Settings
 
 	lab  *lab.Lab
+	//lint:ignore U1000 the integration tests use it
 	bmcs map[string]*patroni.BMC // by the names of the nodes; nil without any
 }
 
