@@ -23,7 +23,7 @@ type Cluster struct {
 	Nodes    []*Node
 	Settings Settings
 
-	lab  *lab.Lab
+	lab *lab.Lab
 	//lint:ignore U1000 the integration tests use it
 	bmcs map[string]*patroni.BMC // by the names of the nodes; nil without any
 }
