@@ -93,6 +93,10 @@ func (a *applier) castStrict(c *Cluster, n *QuorumNode, before *vote.Ballot, rin
 	q.Run, q.Phase = a.e.Index, PhaseNACK
 	q.Selected = nil
 	for _, m := range q.Connected() {
+		if v == vote.ACK && m.Session.Want == vote.ACK && m.Session.Ring != n.Session.Ring {
+			m.Session.Want, m.Last = vote.NACK, vote.NACK // the stock server lets both have it
+			a.tell(m, vote.NACK)
+		}
 		if m.Session.Want == vote.ACK {
 			q.Selected = append(append(q.Selected, m.ID), m.Session.Members...)
 		}

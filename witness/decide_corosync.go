@@ -39,9 +39,9 @@ func doomed(c *Cluster) []*QuorumNode {
 }
 
 // stuck says whether others shall have the vote and only the power-off of a node
-// can take it from there.
+// can take it from there. One that is with them has the vote as they do.
 func (q *Quorum) stuck(n *QuorumNode) bool {
-	return q.Phase == PhaseNACK && len(q.Selected) > 0 && n.May && n.Gone != nil && n.Gone.Sticky
+	return q.Phase == PhaseNACK && len(q.Selected) > 0 && !slices.Contains(q.Selected, n.ID) && n.May && n.Gone != nil && n.Gone.Sticky
 }
 
 // quorum judges a corosync cluster.
@@ -129,6 +129,8 @@ func (j *judge) withdrawing() {
 			why = fmt.Sprintf("%s has been told NACK %d and has not answered", name, n.Session.VoteSeq)
 		case n.Session != nil:
 			why = fmt.Sprintf("%s may still count its ACK, and does not agree with the others on the membership yet", name)
+		case n.Gone.Sticky && slices.Contains(q.Selected, n.ID):
+			why = fmt.Sprintf("%s is on that side and keeps its ACK without the witnesses; a new ACK waits until it is connected again, or proven off", name)
 		case n.Gone.Sticky:
 			rule = "vote.gate"
 			why = fmt.Sprintf("%s was given the ACK and keeps it without the witnesses (%s with wait_for_all): only a proof that it is off makes it safe to hand the vote over; power it off (`witnessctl fence off %s`), or declare `wait_for_all: no` if that is how corosync is configured",

@@ -150,6 +150,9 @@ func (b *Ballot) winner(r *Result) (Ring, int) {
 	parts = slices.DeleteFunc(parts, func(p partition) bool {
 		return !slices.ContainsFunc(b.Clients, func(c Client) bool { return c.Ring == p.ring && !b.newcomer(b.find(c.ID), c.Ring) })
 	})
+	if len(parts) == 0 { // they are new to one that has the vote, but is in no ring that counts
+		return Ring{}, count
+	}
 	best := leading(parts, func(p partition) int { return p.score })
 	if len(best) == 1 {
 		r.step("vote.score", true, "ring %s has the best score", best[0].ring)

@@ -111,6 +111,7 @@ func TestTables(t *testing.T) {
 		{"a newcomer takes nothing away", LMS, 2, lowest, "", []string{"1 1.9 1", "2 2.9 2 ack"}, "NA"},
 		{"a newcomer after a loser", LMS, 2, lowest, "", []string{"1 1.9 1", "2 2.9 2 nack"}, "AN"},
 		{"somebody has said nothing", LMS, 2, lowest, "", []string{"1 1.9 1", "2 2.9 -"}, "WW"},
+		{"newcomers beside one in no ring", LMS, 3, lowest, "", []string{"1 1.0 1 ack", "2 2.9 2", "3 3.9 3"}, "NNN"},
 
 		{"both see each other", TwoNodeLMS, 2, lowest, "", []string{"1 1.9 1,2", "2 1.9 1,2"}, "AA"},
 		{"one alone", TwoNodeLMS, 2, lowest, "", []string{"2 2.9 2"}, "A"},
