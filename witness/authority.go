@@ -76,3 +76,33 @@ func judgeVote(s *State, r *Request) (bool, string) {
 	}
 	return ok, text
 }
+
+// Moot says why a power-off that is pending must not be begun any more, or "": the
+// vote may have moved while its executor was away. Its cause is gone if nobody
+// asked for it and the node has the vote again, or if everybody who asked for it
+// has lost the vote.
+func Moot(s *State, a *Action) string {
+	if a.Kind != ActionFenceOff {
+		return ""
+	}
+	if a.Request == 0 {
+		if c := s.Cluster(a.Cluster); c != nil && c.Quorum != nil {
+			return notLost(c, a.Host)
+		}
+		return ""
+	}
+	why := ""
+	for id := range s.open.All() {
+		if r := s.Request(id); r.Action == a.ID {
+			ok, text := true, ""
+			if r.Requester != "" {
+				ok, text = judgeVote(s, r)
+			}
+			if ok {
+				return ""
+			}
+			why = text
+		}
+	}
+	return why
+}

@@ -24,13 +24,14 @@ func (s *State) quorumNeeds(c *Cluster) bool {
 }
 
 // doomed returns the nodes that proactive fencing powers off: those that lost the
-// vote to others, and those that keep an ACK which only a power-off can end.
+// vote to others and are not about to have it, and those that keep an ACK which
+// only a power-off can end.
 func doomed(c *Cluster) []*QuorumNode {
 	q := c.Quorum
 	var out []*QuorumNode
 	for i := range q.Nodes {
 		n := &q.Nodes[i]
-		lost := n.Lost > 0 && len(q.Partition) > 0 && !slices.Contains(q.Partition, n.ID)
+		lost := n.Lost > 0 && len(q.Partition) > 0 && !slices.Contains(q.Partition, n.ID) && !slices.Contains(q.Selected, n.ID)
 		if lost || q.stuck(n) {
 			out = append(out, n)
 		}
@@ -246,18 +247,29 @@ func ruleQuorumBlast(s *State, c *Cluster, host, replaces string) (bool, Finding
 	}
 }
 
-// checkLoser refuses the power-off of a node that did not lose the vote.
+// checkLoser refuses the power-off of a node that did not lose the vote. One that
+// was planned already is judged again by whoever does it: see [Moot].
 func checkLoser(s *State, c *Cluster, item *PlanItem) *Error {
-	if c.Spec.quorumFencing() != FencingProactive {
-		return unsafe("nobody asked for %s to be powered off, and the policy of %s is %s", item.Host, c.Name, c.Spec.quorumFencing())
-	}
-	if !slices.ContainsFunc(doomed(c), func(n *QuorumNode) bool { return c.Spec.NodeHost(n.ID) == item.Host }) {
-		return unsafe("%s did not lose the vote of %s", item.Host, c.Name)
+	old := s.Action(item.Replaces)
+	again := old != nil && old.Outcome == Pending && old.Kind == item.Kind && old.Host == item.Host
+	if why := notLost(c, item.Host); why != "" && !again {
+		return unsafe("%s", why)
 	}
 	if ok, f := ruleQuorumBlast(s, c, item.Host, item.Replaces); !ok {
 		return unsafe("%s", f.Text)
 	}
 	return nil
+}
+
+// notLost says why nobody but a person may have a host powered off, or "".
+func notLost(c *Cluster, host string) string {
+	switch {
+	case c.Spec.quorumFencing() != FencingProactive:
+		return fmt.Sprintf("nobody asked for %s to be powered off, and the policy of %s is %s", host, c.Name, c.Spec.quorumFencing())
+	case !slices.ContainsFunc(doomed(c), func(n *QuorumNode) bool { return c.Spec.NodeHost(n.ID) == host }):
+		return fmt.Sprintf("%s did not lose the vote of %s, or has it again", host, c.Name)
+	}
+	return ""
 }
 
 // mayOffNode are the rules for the power-off of a node of a corosync cluster that

@@ -173,6 +173,12 @@ func (l *Loop) execute(ctx context.Context, a *witness.Action, until time.Time) 
 	if now := s.Action(a.ID); now == nil || now.Outcome != witness.Pending {
 		return true
 	}
+	if why := witness.Moot(s, a); why != "" {
+		l.report(ctx, witness.Finished{
+			Action: a.ID, Executor: l.Node.Name(), Outcome: witness.Unknown, Grade: witness.GradeUnknown, Reason: "not done: " + why,
+		})
+		return true
+	}
 	l.Log.Info("action starts", "action", a.ID, "kind", a.Kind, "host", a.Host, "cluster", a.Cluster)
 	f := l.Executor.Execute(actx, s, a)
 	f.Action, f.Executor = a.ID, l.Node.Name()

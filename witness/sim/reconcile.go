@@ -100,6 +100,10 @@ func (n *node) execute(a *witness.Action) {
 			delete(n.running, a.ID)
 			return
 		}
+		if why := witness.Moot(n.st, a); why != "" {
+			n.finish(witness.Finished{Action: a.ID, Executor: n.name, Outcome: witness.Unknown, Grade: witness.GradeUnknown, Reason: why})
+			return
+		}
 		n.w.trace("%s executes %s of %s, BMC %s", n.name, a.Kind, a.Host, h.bmc)
 		h.fence(n, a.Kind == witness.ActionFenceOn, func(f witness.Finished) {
 			f.Action, f.Executor = a.ID, n.name
