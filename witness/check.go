@@ -73,7 +73,7 @@ func checkRequest(s *State, p *Plan) *Error {
 		return unsafe("request %d needs no second person", p.Request)
 	case len(p.Actions) > 0 && !replaces && s.wantsApproval(r):
 		return unsafe("request %d needs the word of a second person", p.Request)
-	case (len(p.Actions) > 0 && !replaces || p.Join != "") && r.Requester != "":
+	case (len(p.Actions) > 0 && !replaces || p.Join != "") && r.Requester != "" && r.Off == "":
 		if ok, f := ruleVote(s, r); !ok {
 			return unsafe("%s", f.Text)
 		}

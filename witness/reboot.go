@@ -10,10 +10,7 @@ import "fmt"
 // proven once more, for the power-on.
 func (q *requestJudge) reboot() {
 	host := q.r.Host
-	if !q.mayAsk() {
-		return
-	}
-	if q.r.Off != "" {
+	if q.r.Off != "" { // whoever has the vote by now: a machine that is left off serves nobody
 		if q.join(ActionFenceOn) || !q.gate(ruleUnfence(q.s, host)) {
 			return
 		}
@@ -22,7 +19,7 @@ func (q *requestJudge) reboot() {
 		return
 	}
 	held := q.s.Host(host).Fenced
-	if q.joinReboot() || !q.gate(!held, Finding{
+	if !q.mayAsk() || q.joinReboot() || !q.gate(!held, Finding{
 		Rule: "reboot.held-off", Verdict: verdict(!held),
 		Text: either(held, host+" is held off: a reboot would power on what somebody wants off; ask for `fence on`", host+" is not held off"),
 	}) || !q.mayOff(host) {
