@@ -82,11 +82,13 @@ const (
 	qnetdDuplicateNode     = 17
 )
 
+// MaxQuorumNodes bounds the nodes of a corosync cluster, and every list of them.
+const MaxQuorumNodes = 64
+
 // Bounds of what a client can make the state hold.
 const (
-	maxQuorumNodes = 64
-	maxSwaps       = 3           // sessions of one node id from another address
-	swapWindow     = time.Minute // within this time
+	maxSwaps   = 3           // sessions of one node id from another address
+	swapWindow = time.Minute // within this time
 )
 
 func (a *applier) qnetd(cmd QnetdCmd) {
@@ -144,7 +146,7 @@ func (a *applier) qnetdMessage(op *QnetdOp, c *Cluster, n *QuorumNode) QnetdRepl
 			s.Heartbeat = op.Heartbeat
 		}
 	case QnetdConfig:
-		if code := alg.CheckConfig(n.ID, op.Nodes); code != 0 || len(op.Nodes) > maxQuorumNodes {
+		if code := alg.CheckConfig(n.ID, op.Nodes); code != 0 || len(op.Nodes) > MaxQuorumNodes {
 			return QnetdReply{Code: max(code, vote.CodeInvalidConfigList)}
 		}
 		s.Config, s.ConfigVersion = op.Nodes, op.Version
@@ -207,7 +209,7 @@ func (a *applier) qnetdMessage(op *QnetdOp, c *Cluster, n *QuorumNode) QnetdRepl
 
 func (a *applier) qnetdMembership(op *QnetdOp, c *Cluster, n *QuorumNode) QnetdReply {
 	s, q := n.Session, c.Quorum
-	if code := q.Algorithm.CheckMembers(n.ID, op.Nodes); code != 0 || len(op.Nodes) > maxQuorumNodes {
+	if code := q.Algorithm.CheckMembers(n.ID, op.Nodes); code != 0 || len(op.Nodes) > MaxQuorumNodes {
 		return QnetdReply{Code: max(code, vote.CodeInvalidMembershipList)}
 	}
 	before := q.Ballot()
@@ -241,7 +243,7 @@ func (a *applier) qnetdInit(cmd *QnetdCmd, op *QnetdOp, c *Cluster) QnetdReply {
 			return QnetdReply{Code: qnetdAlgorithmDiffers}
 		}
 	}
-	if old == nil && len(q.Nodes) >= maxQuorumNodes {
+	if old == nil && len(q.Nodes) >= MaxQuorumNodes {
 		return QnetdReply{Gone: true, Why: fmt.Sprintf("%s has %d nodes already", c.Name, len(q.Nodes))}
 	}
 	n := q.grow(op.Node)

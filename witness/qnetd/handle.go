@@ -3,6 +3,7 @@ package qnetd
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"quorate/witness"
 	"quorate/witness/qnetd/wire"
@@ -207,7 +208,10 @@ func (c *session) onInit(m wire.Init) *ending {
 	}
 	c.submit(op, func(r witness.QnetdReply) {
 		c.initReply(m.Seq, wire.ErrorCode(r.Code), m.Hold)
-		if r.Code == 0 {
+		if r.Code != 0 { // it is no session; the client leaves by itself
+			c.hb.Store(0)
+			_ = c.raw.SetReadDeadline(time.Now().Add(refusedMax))
+		} else {
 			c.known.Store(true)
 			c.s.Log.Info("qdevice client is connected", "cluster", c.cluster, "node", c.node, "remote", c.addr, "tls", op.TLS, "algorithm", alg.String())
 		}
@@ -249,6 +253,9 @@ func (c *session) onSetOption(m wire.SetOption) *ending {
 }
 
 func (c *session) onNodeList(m wire.NodeList) *ending {
+	if len(m.Nodes) > witness.MaxQuorumNodes { // it would not be taken, and is too much for the log
+		return dropped("a list of %d nodes: a cluster has at most %d", len(m.Nodes), witness.MaxQuorumNodes)
+	}
 	op := witness.QnetdOp{Ring: ringIn(m.Ring), Heuristics: vote.Heuristics(m.Heuristics), Quorate: m.Quorate}
 	for _, n := range m.Nodes {
 		op.Nodes = append(op.Nodes, n.NodeID)

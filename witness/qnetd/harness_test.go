@@ -23,6 +23,7 @@ type soleNode struct {
 	leads   bool
 	term    uint64
 	late    time.Duration // between a new state and the answer to who proposed it
+	longest int           // bytes of an entry
 	alive   func(ctx context.Context, from string, req []byte) ([]byte, error)
 }
 
@@ -74,6 +75,11 @@ func (n *soleNode) Propose(_ context.Context, c witness.Command) (witness.Result
 		return witness.Result{}, witness.ErrNoQuorum
 	}
 	stamp := witness.Stamp{Time: time.Since(n.start)}
+	raw, err := witness.EncodeCommand(c, stamp)
+	if err != nil {
+		return witness.Result{}, err
+	}
+	n.longest = max(n.longest, len(raw))
 	next, res, _ := n.state.Apply(witness.Entry{Index: n.state.Index + 1, Term: n.term, Stamp: stamp, Cmd: c})
 	n.state = next
 	close(n.changed)

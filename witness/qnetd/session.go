@@ -22,6 +22,7 @@ import (
 const (
 	strangerMax  = 30 * time.Second // a connection without a session lives no longer
 	handshakeMax = 10 * time.Second
+	refusedMax   = 2 * time.Second // to read why INIT was refused
 	writeMax     = 5 * time.Second
 	outMax       = 32 // messages to a client that does not read; as in corosync-qnetd
 	inMax        = 32 // messages of a client that wait for the log
