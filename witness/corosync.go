@@ -307,10 +307,11 @@ func (c *ClusterSpec) sticky(a vote.Algorithm) bool {
 }
 
 // declared follows a new declaration: one that is free of wait_for_all lets time
-// end what only a proof could before.
+// end what only a proof could before. Another algorithm, which the nodes that are
+// connected have come to use, says nothing of those that are gone.
 func (q *Quorum) declared(spec *ClusterSpec) {
 	for i := range q.Nodes {
-		if n := &q.Nodes[i]; n.Gone != nil && !spec.sticky(q.Algorithm) {
+		if n := &q.Nodes[i]; n.Gone != nil && q.Algorithm == vote.LMS && !spec.sticky(vote.LMS) {
 			g := *n.Gone
 			g.Sticky = false
 			n.Gone = &g
