@@ -133,8 +133,8 @@ type QuorumGone struct {
 // How a session ended.
 const (
 	GoneClosed  = "closed"  // the client ended it in good order; ffsplit has cast a NACK
-	GoneBroken  = "broken"  // the connection broke, or the client vanished from it
-	GoneDropped = "dropped" // the witness ended it, and the client may not know yet
+	GoneBroken  = "broken"  // the client's machine ended it without a goodbye: qdevice was killed
+	GoneDropped = "dropped" // the witness or the network ended it, and the client may not know yet
 	GoneExpired = "expired" // silent for longer than any client waits
 	goneStale   = "stale"   // it took the place of another, and nothing was heard on it since
 	goneHeld    = "held"    // a proxy lost its connection and takes the vote along

@@ -1,7 +1,9 @@
 package qnetd
 
 import (
+	"net"
 	"testing"
+	"time"
 
 	"quorate/witness/qnetd/wire"
 )
@@ -52,4 +54,22 @@ func TestRefusedInitKeepsNoPlace(t *testing.T) {
 		t.Errorf("after that comes %v", m)
 	}
 	until(t, "it is forgotten", func() bool { return len(s.list()) == 1 })
+}
+
+// A reset may come from a firewall on the way, of which the client knows nothing:
+// it counts its ACK until it gives up by itself.
+func TestResetProvesNothing(t *testing.T) {
+	s, n := serve(t, nil)
+	p := join(t, s, 1)
+	p.say(config(3), members(4, wire.RingID{NodeID: 1, Seq: 9}, 1))
+	if v := hearUntil[wire.VoteInfo](p); v.Vote != wire.ACK {
+		t.Fatalf("a lone node is told %v", v.Vote)
+	}
+	_ = p.conn.(*net.TCPConn).SetLinger(0)
+	_ = p.conn.Close()
+	until(t, "its session is over", func() bool { return n.State().Cluster("lab").Quorum.Node(1).Session == nil })
+	g := n.State().Cluster("lab").Quorum.Node(1).Gone
+	if g == nil || g.Void() < 2*8*time.Second {
+		t.Errorf("its vote is taken for void too early: %+v", g)
+	}
 }

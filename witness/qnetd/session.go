@@ -154,8 +154,12 @@ func endOf(err error) (cause, why string) {
 		return witness.GoneClosed, ""
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return witness.GoneExpired, "silent for too long"
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return witness.GoneBroken, err.Error()
 	}
-	return witness.GoneBroken, err.Error()
+	// A reset may be of a firewall, a bad record is our word alone: the client may
+	// know nothing of it.
+	return witness.GoneDropped, err.Error()
 }
 
 // alive restarts the time after which a silent client is dead.
@@ -188,7 +192,7 @@ func (c *session) write(done <-chan struct{}) {
 			c.mu.Unlock()
 			_ = c.raw.SetWriteDeadline(time.Now().Add(writeMax))
 			if _, err := conn.Write(o.raw); err != nil {
-				c.drop(witness.GoneBroken, err.Error())
+				c.drop(witness.GoneDropped, err.Error())
 				return
 			}
 		}
