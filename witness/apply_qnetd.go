@@ -370,7 +370,7 @@ func goneText(cause string) string {
 	case goneHeld:
 		return "its proxy takes the vote to another connection"
 	}
-	return "its witness ended the connection"
+	return "its connection was ended, and its client may not know yet"
 }
 
 // left notes that the others saw a node leave in good order: its votes are gone.

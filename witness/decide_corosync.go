@@ -286,13 +286,16 @@ func (q *requestJudge) mayOffNode(c *Cluster, member string) bool {
 	if q.r.Requester == "" {
 		// A node that keeps its ACK without the witnesses stands in the way of those
 		// who shall have the vote: its power-off is what they wait for.
-		n := c.Quorum.Node(target.Node)
-		holds := slices.Contains(c.Quorum.Partition, target.Node) && !(n != nil && c.Quorum.stuck(n))
-		if !q.gate(!holds, Finding{
-			Rule: "fence.holder", Verdict: verdict(!holds),
-			Text: either(holds, fmt.Sprintf("%s is in the partition %s, which has the vote of %s: powering it off would end a healthy service", member, c.Holder, c.Name),
-				fmt.Sprintf("%s does not have the vote of %s", member, c.Name)),
-		}) {
+		n, soon := c.Quorum.Node(target.Node), c.Quorum.Phase == PhaseNACK && slices.Contains(c.Quorum.Selected, target.Node)
+		holds := soon || slices.Contains(c.Quorum.Partition, target.Node) && !(n != nil && c.Quorum.stuck(n))
+		text := fmt.Sprintf("%s does not have the vote of %s", member, c.Name)
+		switch {
+		case holds && slices.Contains(c.Quorum.Partition, target.Node):
+			text = fmt.Sprintf("%s is in the partition %s, which has the vote of %s: powering it off would end a healthy service", member, c.Holder, c.Name)
+		case holds:
+			text = fmt.Sprintf("%s is about to have the vote of %s: powering it off would leave nobody with it", member, c.Name)
+		}
+		if !q.gate(!holds, Finding{Rule: "fence.holder", Verdict: verdict(!holds), Text: text}) {
 			return false
 		}
 	}
