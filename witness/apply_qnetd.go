@@ -243,6 +243,11 @@ func (a *applier) qnetdInit(cmd *QnetdCmd, op *QnetdOp, c *Cluster) QnetdReply {
 			return QnetdReply{Code: qnetdAlgorithmDiffers}
 		}
 	}
+	if old == nil && len(q.Nodes) >= MaxQuorumNodes { // ids of the past make room
+		q.Nodes = slices.DeleteFunc(q.Nodes, func(n QuorumNode) bool {
+			return n.Session == nil && !n.May && n.Lost == 0 && c.Spec.NodeHost(n.ID) == ""
+		})
+	}
 	if old == nil && len(q.Nodes) >= MaxQuorumNodes {
 		return QnetdReply{Gone: true, Why: fmt.Sprintf("%s has %d nodes already", c.Name, len(q.Nodes))}
 	}

@@ -1,6 +1,8 @@
 package witness_test
 
 import (
+	"testing"
+
 	"quorate/witness"
 	"quorate/witness/vote"
 )
@@ -55,4 +57,37 @@ func (g *nonsense) qnetdExpire() witness.Command {
 		}
 	}
 	return witness.QnetdExpire{Items: []witness.QnetdRef{ref}, Term: g.s.Term + uint64(g.rng.IntN(2))}
+}
+
+// TestNodeIDsOfThePast: ids that were used once take no place from those of today.
+func TestNodeIDsOfThePast(t *testing.T) {
+	s := witness.New()
+	index := uint64(0)
+	apply := func(cmd witness.Command) witness.Result {
+		index++
+		next, res, _ := s.Apply(witness.Entry{Index: index, Term: 1, Cmd: cmd})
+		s = next
+		return res
+	}
+	apply(witness.Configure{Config: witness.Config{
+		Hosts:    []witness.Host{{Name: "h1", Addresses: []string{"10.0.0.1"}}, {Name: "h2", Addresses: []string{"10.0.0.2"}}},
+		Clusters: []witness.ClusterSpec{{Name: "cs", Kind: witness.KindCorosync, Members: []witness.MemberSpec{{Name: "n1", Host: "h1", Node: 1}, {Name: "n2", Host: "h2", Node: 900}}}},
+	}})
+	say := func(node uint32, op witness.QnetdOp) witness.QnetdReply {
+		op.Cluster, op.Node, op.Conn = "cs", node, uint64(node)
+		return apply(witness.QnetdCmd{Owner: "w1", Boot: 1, Ops: []witness.QnetdOp{op}}).Qnetd[0]
+	}
+	hello := witness.QnetdOp{Kind: witness.QnetdInit, Algorithm: vote.FFSplit, Heartbeat: 8000}
+	for node := uint32(1); node <= 200; node++ {
+		if r := say(node, hello); r.Gone {
+			t.Fatalf("node %d is refused: %s", node, r.Why)
+		}
+		say(node, witness.QnetdOp{Kind: witness.QnetdDown, Cause: witness.GoneClosed})
+	}
+	if r := say(900, hello); r.Gone {
+		t.Errorf("a declared node is refused: %s", r.Why)
+	}
+	if n := len(s.Cluster("cs").Quorum.Nodes); n > witness.MaxQuorumNodes {
+		t.Errorf("the state has %d nodes", n)
+	}
 }
