@@ -89,9 +89,9 @@ type ClusterSpec struct {
 	FenceLimit   int          `json:"fence_limit,omitempty" yaml:"fence_limit,omitempty"`     // power-offs of one host within FenceWindow
 	FenceWindow  Duration     `json:"fence_window,omitempty" yaml:"fence_window,omitempty"`   // default 10m
 	Unlock       []Grade      `json:"unlock,omitempty" yaml:"unlock,omitempty"`               // grades of evidence that end an epoch; see Unlocking
-	Qnetd        string       `json:"qnetd,omitempty" yaml:"qnetd,omitempty"`               // corosync's cluster_name; default Name
-	WaitForAll   string       `json:"wait_for_all,omitempty" yaml:"wait_for_all,omitempty"` // corosync's; "no" = declared to be off; default "yes"
-	StrictLMS    string       `json:"strict_lms,omitempty" yaml:"strict_lms,omitempty"`     // "yes" = lms as stock corosync-qnetd has it
+	Qnetd        string       `json:"qnetd,omitempty" yaml:"qnetd,omitempty"`                 // corosync's cluster_name; default Name
+	WaitForAll   string       `json:"wait_for_all,omitempty" yaml:"wait_for_all,omitempty"`   // corosync's; "no" = declared to be off; default "yes"
+	StrictLMS    string       `json:"strict_lms,omitempty" yaml:"strict_lms,omitempty"`       // "yes" = lms as stock corosync-qnetd has it
 	Members      []MemberSpec `json:"members" yaml:"members"`
 }
 
