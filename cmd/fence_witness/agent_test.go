@@ -246,3 +246,17 @@ func TestRepeatedRebootStands(t *testing.T) {
 		t.Error("a failed order stands for a new one")
 	}
 }
+
+// An order that nobody waits for any more, since the vote was being decided for
+// minutes, would hit another situation than the one that it was meant for.
+func TestOrdersAreGivenUp(t *testing.T) {
+	w := newWorld(t)
+	if code, _, errs := w.agent("action=reboot\nport=pg2"); code != 0 {
+		t.Fatal(errs)
+	}
+	for _, r := range w.mem.State().Requests() {
+		if r.Timeout <= 0 || r.Timeout > 10*time.Minute {
+			t.Errorf("%s is given up after %v", r.Kind, r.Timeout)
+		}
+	}
+}

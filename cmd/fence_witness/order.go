@@ -22,6 +22,10 @@ const (
 	// like it, of the fencer's second attempt or of the next coordinator. No
 	// machine starts, joins and is lost again within it.
 	repeatTime = 15 * time.Second
+	// orderTime is how long an order lasts that could not be carried out: longer than
+	// any fencer waits, whose second attempt follows the first, and than an executor
+	// takes. Later it would hit another situation.
+	orderTime = 3 * time.Minute
 	// maxAttempts is how many orders of one incident are looked at before the
 	// agent gives one that is certainly new.
 	maxAttempts = 8
@@ -117,7 +121,8 @@ func (a *agent) send(ctx context.Context, h *httpapi.HostView, from, op, key str
 	var body httpapi.RequestBody
 	err := a.client.post(ctx, "/v1/fences", httpapi.FenceOrder{
 		Op: op, Host: h.Name, Requester: from, By: "fence_witness on " + a.node, Key: key,
-		Reason: fmt.Sprintf("Pacemaker asks for %s of %s", a.action, a.plug),
+		Timeout: orderTime.String(),
+		Reason:  fmt.Sprintf("Pacemaker asks for %s of %s", a.action, a.plug),
 	}, &body)
 	var api *httpapi.Error
 	switch {
