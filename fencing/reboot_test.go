@@ -104,6 +104,28 @@ func TestRebootTakesBothFeedsTogether(t *testing.T) {
 	})
 }
 
+// TestFeedsAreOffTogether: a PDU that restarts switches its outlet on again while the other feed is still going off. At no
+// moment has the host been without power, so that is no proof until both are off at once.
+func TestFeedsAreOffTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newFeed("a", time.Second), newFeed("b", 4*time.Second)
+		go func() {
+			time.Sleep(2 * time.Second)
+			a.settle()
+			a.want, a.due = true, time.Now()
+		}()
+		r := fencing.Off(t.Context(), host(fencing.Level{a, b}), fencing.Timing{})
+		a.settle()
+		b.settle()
+		if r.Outcome == fencing.Confirmed && (a.on || b.on) {
+			t.Errorf("off is confirmed, and a is on: %v, b is on: %v: %s", a.on, b.on, r.Reason)
+		}
+		if r.Outcome != fencing.Confirmed || len(a.orders) != 2 || r.Evidence.Devices[0].DroppedReadings == 0 && len(r.Evidence.Devices[0].Readings) < 4 {
+			t.Errorf("%s with %v: want a switched off once more, and both read off after that", r.Outcome, a.orders)
+		}
+	})
+}
+
 // TestOffIsHeld: what is off stays off until somebody asks for on, also when the fence as a whole did not succeed.
 func TestOffIsHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
