@@ -180,3 +180,55 @@ func TestPowerOnIsNotHandedOverEarly(t *testing.T) {
 		}
 	})
 }
+
+// A power-on that the leader does itself stays with it when another one is
+// elected: what it does late must not come after a later power-off.
+func TestPowerOnOutlivesItsLeadership(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.patroni(t, witness.FastOff)
+		c.leader = "w1"
+		first, second := &hands{answer: proven, hold: make(chan struct{})}, &hands{answer: proven}
+		defer run(t, &node{cluster: c, name: "w1"}, first)()
+		defer run(t, &node{cluster: c, name: "w2"}, second)()
+		c.must(t, witness.RequestCmd{Request: witness.Request{Kind: witness.RequestFenceOn, Host: "h3", By: "anna", Reason: "x"}})
+		time.Sleep(time.Second)
+		if first.count() != 1 {
+			t.Fatalf("the leader began %d power-ons", first.count())
+		}
+		c.lead("w2")
+		time.Sleep(actionMax)
+		if second.count() != 0 {
+			t.Error("the next leader began while the first one had time left")
+		}
+	})
+}
+
+// limits records how long each action was given.
+type limits struct{ given []time.Duration }
+
+func (l *limits) Execute(ctx context.Context, _ *witness.State, _ *witness.Action) witness.Finished {
+	end, _ := ctx.Deadline()
+	l.given = append(l.given, time.Until(end))
+	return proven
+}
+
+// An executor that was restarted, or that hears of a power-on late, has only
+// what is left of its time: afterwards somebody else does it.
+func TestPowerOnOfARestartedExecutor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.patroni(t, witness.FastOff)
+		c.must(t, witness.RequestCmd{Request: witness.Request{Kind: witness.RequestFenceOn, Host: "h3", By: "anna", Reason: "x"}})
+		plan := witness.Decide((&node{cluster: c, name: "w1"}).View())
+		plan.Actions[0].Executor = "w2"
+		c.must(t, witness.PlanCmd{Plan: *plan})
+		time.Sleep(time.Minute)
+		l := &limits{}
+		defer run(t, &node{cluster: c, name: "w2"}, l)()
+		time.Sleep(time.Second)
+		if len(l.given) != 1 || l.given[0] > actionMax-time.Minute {
+			t.Errorf("after a minute it was given %v, of %v in all", l.given, actionMax)
+		}
+	})
+}
