@@ -305,6 +305,18 @@ func reassign(v View, a *Action) *Plan {
 	return p
 }
 
+// Abandoned returns the actions that are overdue and were given to nobody else,
+// because Check does not let them be planned anew.
+func Abandoned(v View) []*Action {
+	var out []*Action
+	for _, a := range v.State.PendingActions() {
+		if v.Now-a.Planned > actionTimeout+abandonTime {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
 func orTheLeader(executor string) string {
 	if executor == "" {
 		return "the leader"

@@ -232,3 +232,34 @@ func TestPowerOnOfARestartedExecutor(t *testing.T) {
 		}
 	})
 }
+
+// An action that nobody else may take over, because what it was planned for is
+// no more, ends when its executor has been silent for too long: it would keep
+// everybody from the host, and be done whenever its executor comes back.
+func TestActionWithoutACauseEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.patroni(t, witness.FastOff)
+		c.leader, c.alive = "w1", []string{"w1"}
+		c.must(t, witness.RequestCmd{Request: witness.Request{Kind: witness.RequestFenceOff, Host: "h3", By: "anna", Reason: "x"}})
+		n := &node{cluster: c, name: "w1"}
+		plan := witness.Decide(n.View())
+		plan.Actions[0].Executor = "w2"
+		c.must(t, witness.PlanCmd{Plan: *plan})
+		cfg := *n.State().Config
+		cfg.Hosts = cfg.Hosts[:2]
+		cfg.Clusters = []witness.ClusterSpec{{Name: "demo", Kind: witness.KindPatroni, Members: cfg.Clusters[0].Members[:2]}}
+		c.must(t, witness.Configure{Config: cfg})
+		h := &hands{answer: proven}
+		defer run(t, n, h)()
+		time.Sleep(3 * time.Minute)
+		if left := n.State().PendingActions(); len(left) > 0 || h.count() > 0 {
+			t.Errorf("%d actions are pending, %d were done", len(left), h.count())
+		}
+		for _, r := range n.State().Requests() {
+			if r.Open() {
+				t.Errorf("the request is %s", r.Status)
+			}
+		}
+	})
+}

@@ -78,6 +78,7 @@ func (l *Loop) Run(ctx context.Context) error {
 			}
 			l.watchRenewals(ctx, s)
 			l.decide(ctx)
+			l.abandon(ctx)
 		}
 		l.start(ctx)
 		timer := time.NewTimer(wait)
@@ -109,6 +110,24 @@ func (l *Loop) decide(ctx context.Context) {
 			if witness.ErrorCode(err) != witness.CodeConflict && !errors.Is(err, witness.ErrNoQuorum) {
 				l.Log.Warn("plan not taken", "cluster", plan.Cluster, "rule", plan.Rule, "err", err)
 			}
+			return
+		}
+	}
+}
+
+// abandon ends actions whose executor is silent and which nobody else may take
+// over, because what they were planned for is no more: they would keep others
+// from the host, and be done whenever their executor comes back.
+func (l *Loop) abandon(ctx context.Context) {
+	for _, a := range witness.Abandoned(l.Node.View()) {
+		pctx, cancel := context.WithTimeout(ctx, proposeMax)
+		_, err := l.Node.ProposeLocal(pctx, witness.Finished{
+			Action: a.ID, Executor: l.Node.Name(), Outcome: witness.Unknown, Grade: witness.GradeUnknown,
+			Reason: "its executor did not report in time, and what it was planned for is no more, so nobody else does it",
+		})
+		cancel()
+		if err != nil {
+			l.Log.Debug("action not ended", "action", a.ID, "err", err)
 			return
 		}
 	}
