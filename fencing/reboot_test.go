@@ -14,8 +14,9 @@ import (
 type feed struct {
 	name    string
 	delay   time.Duration
-	stuckOn bool // takes the command and never switches off
-	stuck   bool // takes the command and never switches on again
+	stuckOn bool      // takes the command and never switches off
+	stuck   bool      // takes the command and never switches on again
+	back    time.Time // switches on again by itself; zero: it does not
 
 	on     bool
 	due    time.Time // when the latest command takes effect
@@ -38,6 +39,9 @@ func (f *feed) settle() {
 		f.on = f.want
 		f.wentTo = append(f.wentTo, change{f.on, f.due})
 		f.due = time.Time{}
+	}
+	if !f.back.IsZero() && !time.Now().Before(f.back) {
+		f.on, f.back = true, time.Time{}
 	}
 }
 
@@ -109,11 +113,7 @@ func TestRebootTakesBothFeedsTogether(t *testing.T) {
 func TestFeedsAreOffTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := newFeed("a", time.Second), newFeed("b", 4*time.Second)
-		go func() {
-			time.Sleep(2 * time.Second)
-			a.settle()
-			a.want, a.due = true, time.Now()
-		}()
+		a.back = time.Now().Add(2 * time.Second)
 		r := fencing.Off(t.Context(), host(fencing.Level{a, b}), fencing.Timing{})
 		a.settle()
 		b.settle()
