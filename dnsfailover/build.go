@@ -62,6 +62,7 @@ type ClusterView struct {
 	// Members are all configured members: one that is left out gets NXDOMAIN.
 	Members       []Target
 	Service       string // of the SRV names; default _postgresql._tcp
+	NoService     bool   // no SRV names: nobody says what runs there
 	Port          uint16 // default 5432
 	TTL           uint32 // seconds; default that of the zone
 	PrimaryPolicy RolePolicy

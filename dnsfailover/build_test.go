@@ -224,3 +224,18 @@ func TestValidateZones(t *testing.T) {
 		})
 	}
 }
+
+// A cluster whose service nobody names has no SRV records, and all else.
+func TestNoService(t *testing.T) {
+	c := benchCluster()
+	c.NoService = true
+	ix := mustCompile(t, mustBuild(t, benchZones(), c))
+	for name, n := range ix.names {
+		if strings.HasPrefix(name, "_") || n.find(dns.TypeSRV) != nil && strings.HasSuffix(name, ".pg.example.test.") {
+			t.Errorf("%s exists", name)
+		}
+	}
+	if n := ix.names["primary.pg.example.test."]; n == nil || n.find(dns.TypeA) == nil || len(n.find(dns.TypeA).rrs) == 0 {
+		t.Error("the primary has no address")
+	}
+}

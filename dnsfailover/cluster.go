@@ -159,6 +159,9 @@ func (b *clusterBuild) role(role string, now, last []Target, p RolePolicy) []RRs
 		now = last
 	}
 	owner := role + "." + b.origin
+	if b.c.NoService {
+		return b.addresses(owner, role, now, p)
+	}
 	service := b.c.Service
 	if service == "" {
 		service = defaultService

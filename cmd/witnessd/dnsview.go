@@ -72,7 +72,7 @@ func buildView(s *witness.State, keys map[string][]dnsfailover.SigningKey) (*dns
 func clusterView(s *witness.State, c *witness.Cluster) dnsfailover.ClusterView {
 	empty := dnsfailover.Policy(c.Spec.NoHolder)
 	view := dnsfailover.ClusterView{
-		Name: c.Name, Zone: c.Spec.Zone, Epoch: c.Epoch,
+		Name: c.Name, Zone: c.Spec.Zone, Epoch: c.Epoch, NoService: c.Quorum != nil,
 		PrimaryPolicy: dnsfailover.RolePolicy{WhenEmpty: empty, MaxStale: time.Duration(c.Spec.MaxStale)},
 		ReplicaPolicy: dnsfailover.RolePolicy{MaxStale: time.Duration(c.Spec.MaxStale)},
 	}

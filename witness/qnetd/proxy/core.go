@@ -38,12 +38,16 @@ func echoDelay(heartbeat time.Duration) time.Duration {
 // margin covers timers and the way of messages on one machine.
 const margin = time.Second
 
+// prompt is how old a confirmation may be with which a session of qdevice begins.
+// Before its first echo request qdevice holds a vote for two intervals.
+const prompt = margin / 2
+
 // Heartbeat is the interval that the proxy announces to the witnesses for a
 // qdevice with the given one: twice the announced interval is never less than
 // qdevice may hold a vote after the last request that a witness has received.
 func Heartbeat(local, lease time.Duration) time.Duration {
-	hold := lease + 2*local - echoDelay(local) + margin
-	return max(local, (hold+1)/2)
+	hold := 2*local + max(0, lease-echoDelay(local)) + margin
+	return (hold + 1) / 2
 }
 
 // handshake is how long qdevice may take from its connection to its INIT.

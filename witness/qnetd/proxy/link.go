@@ -120,7 +120,10 @@ func (c *Core) lost(l *link, why string) {
 	peer := &c.peers[l.witness]
 	peer.again = c.now + redial
 	c.drop(l)
-	if l.state == live && !c.promised {
+	if l.state == live {
+		c.local.welcome = nil
+	}
+	if l.state == live && c.established && !c.promised {
 		c.end(fmt.Sprintf("witness %d is lost (%s), and it has not promised to reckon with a vote that is held", l.witness, why))
 		return
 	}
@@ -171,7 +174,7 @@ func (c *Core) initReply(l *link, m wire.InitReply) {
 		c.end(fmt.Sprintf("witness %d refuses the session: %v", l.witness, m.Code))
 		return
 	}
-	l.state, l.beaten = live, c.now
+	l.state, l.beaten = live, c.now-c.echoInterval()
 	l.replies = map[uint32]*waiting{}
 	c.peers[l.witness].why = ""
 	c.confirmed = max(c.confirmed, l.asked)
@@ -184,10 +187,9 @@ func (c *Core) initReply(l *link, m wire.InitReply) {
 		c.replay(l)
 		return
 	}
-	c.established = true
 	m.Seq = c.local.init.Seq
 	m.Options = slices.DeleteFunc(slices.Clone(m.Options), func(o wire.Option) bool { return o == wire.OptHold })
-	c.sendLocal(m)
+	c.local.welcome = &m // INIT may have taken long, and with it the confirmation is old
 }
 
 func (c *Core) fromLive(l *link, m wire.Message) {
@@ -198,8 +200,14 @@ func (c *Core) fromLive(l *link, m wire.Message) {
 			c.lost(l, fmt.Sprintf("it answers echo request %d out of turn", seq))
 			return
 		}
-		c.confirmed = max(c.confirmed, l.echoes[0].at)
+		at := l.echoes[0].at
+		c.confirmed = max(c.confirmed, at)
 		l.echoes = l.echoes[1:]
+		if c.local.welcome != nil && c.now-at <= prompt {
+			c.established = true
+			c.sendLocal(*c.local.welcome)
+			c.local.welcome = nil
+		}
 	case wire.VoteInfo:
 		c.vote(l, m.Vote, m.Ring, &m.Seq)
 	case wire.NodeListReply:

@@ -11,6 +11,7 @@ type local struct {
 	heard     time.Duration // when it last said something
 	cluster   bool          // PREINIT was taken
 	init      *wire.Init
+	welcome   *wire.InitReply // waits for a prompt confirmation
 	heartbeat time.Duration
 
 	keepActive *bool
@@ -112,7 +113,7 @@ func (c *Core) localInit(m wire.Init) {
 		c.refuse(m, wire.PreinitRequired)
 	case c.local.init != nil:
 		c.end("the client sent INIT twice")
-	case heartbeat < minHeartbeat || heartbeat > maxHeartbeat:
+	case heartbeat < minHeartbeat || Heartbeat(heartbeat, c.config.Lease) > maxHeartbeat:
 		c.refuse(m, wire.InvalidHeartbeatInterval)
 	default:
 		c.local.init, c.local.heartbeat = &m, heartbeat

@@ -142,6 +142,10 @@ func (r *rig) start(hold bool) int {
 	r.local(clientInit())
 	init := inits(r.t, r.toUp(id))
 	r.up(id, reply(init.Seq, hold))
+	if got := r.toLocal(); len(got) != 0 {
+		r.t.Fatalf("without a prompt confirmation the client is answered %+v", got)
+	}
+	r.answerEchoes(id)
 	if got := r.toLocal(); len(got) != 1 || got[0].(wire.InitReply).Seq != 2 || slices.Contains(got[0].(wire.InitReply).Options, wire.OptHold) {
 		r.t.Fatalf("the client is answered %+v", got)
 	}
