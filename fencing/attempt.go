@@ -31,30 +31,53 @@ type attempt struct {
 	next     time.Time // not before this is the command repeated
 	contact  time.Time // the latest answer of any kind
 	asked    time.Time // when the latest reading was asked for
+	row      int       // consecutive readings of want, the latest one included
+	since    time.Time // when the first of them was answered: it was so from here until asked
 }
 
 // run returns nil once the state is proven. Its error says why it is not.
 func (a *attempt) run(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, a.limit,
-		fmt.Errorf("not %s within the %v allowed for one device", a.want, a.limit))
+	ctx, cancel := context.WithTimeoutCause(ctx, a.limit, a.tooLong())
 	defer cancel()
 	r, err := a.firstContact(ctx)
 	if err != nil {
 		return err
 	}
-	proven := 0
+	return a.prove(ctx, r)
+}
+
+// again looks at a state that was proven before once more, and brings it about anew if it has changed.
+func (a *attempt) again(ctx context.Context, until time.Time) error {
+	ctx, cancel := context.WithDeadlineCause(ctx, until, a.tooLong())
+	defer cancel()
+	a.contact = time.Now() // nobody has asked it since
+	r, err := a.read(ctx)
+	if err != nil {
+		return err
+	}
+	return a.prove(ctx, r)
+}
+
+func (a *attempt) tooLong() error {
+	return fmt.Errorf("not %s within the %v allowed for one device", a.want, a.limit)
+}
+
+// prove takes reading after reading, from r on, until the state is proven.
+func (a *attempt) prove(ctx context.Context, r Reading) error {
 	for {
 		wait := a.t.Confirm
+		var err error
 		if r.State == a.want {
-			if proven++; proven == 1 {
+			if a.row++; a.row == 1 {
+				a.since = time.Now()
 				a.firstSeen()
 			}
-			if proven >= a.need {
+			if a.row >= a.need {
 				a.proves = r.Proves
 				return nil
 			}
 		} else {
-			proven = 0
+			a.row = 0
 			if wait, err = a.command(ctx); err != nil {
 				return err
 			}

@@ -78,6 +78,16 @@ func (op *operation) level(ctx context.Context, n int, devices Level, want Power
 	defer cancel(nil)
 	runs := make([]*run, len(devices))
 	var wg sync.WaitGroup
+	start := func(r *run, work func(context.Context) error) {
+		wg.Go(func() {
+			r.err = work(ctx)
+			r.log.Finished = time.Now()
+			if r.err != nil && want == PowerOff {
+				cancel(errLevelFailed)
+			}
+		})
+	}
+	var until time.Time // the end of the last attempt
 	for i, dev := range devices {
 		log := &DeviceEvidence{
 			Device: clip(dev.Name(), maxText), Level: n, Grade: GradeUnknown,
@@ -90,20 +100,44 @@ func (op *operation) level(ctx context.Context, n int, devices Level, want Power
 		}
 		r := &run{attempt: attempt{dev: dev, t: t, want: want, need: need, limit: limit, log: log}}
 		runs[i] = r
-		wg.Go(func() {
-			r.err = r.attempt.run(ctx)
-			r.log.Finished = time.Now()
-			if r.err != nil && want == PowerOff {
-				cancel(errLevelFailed)
-			}
-		})
+		if end := log.Started.Add(limit); end.After(until) {
+			until = end
+		}
+		start(r, r.attempt.run)
 	}
 	wg.Wait()
+	for late := apart(runs); want == PowerOff && len(late) > 0; late = apart(runs) {
+		for _, r := range late {
+			start(r, func(ctx context.Context) error { return r.again(ctx, until) })
+		}
+		wg.Wait()
+	}
 	for _, r := range runs {
 		op.record(r)
 		op.close(ctx, r.dev)
 	}
 	return runs
+}
+
+// apart returns the runs of a proven level that were last looked at before the slowest of them was off. A PDU that has
+// restarted meanwhile, or a person, may have switched its outlet on again: the host would never have been without power.
+func apart(runs []*run) []*run {
+	var all time.Time // from here on all of them were off, unless one has changed since it was read
+	for _, r := range runs {
+		if r.err != nil {
+			return nil
+		}
+		if r.since.After(all) {
+			all = r.since
+		}
+	}
+	var late []*run
+	for _, r := range runs {
+		if r.asked.Before(all) {
+			late = append(late, r)
+		}
+	}
+	return late
 }
 
 func (op *operation) record(r *run) {

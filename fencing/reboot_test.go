@@ -14,8 +14,9 @@ import (
 type feed struct {
 	name    string
 	delay   time.Duration
-	stuckOn bool // takes the command and never switches off
-	stuck   bool // takes the command and never switches on again
+	stuckOn bool      // takes the command and never switches off
+	stuck   bool      // takes the command and never switches on again
+	back    time.Time // switches on again by itself; zero: it does not
 
 	on     bool
 	due    time.Time // when the latest command takes effect
@@ -38,6 +39,9 @@ func (f *feed) settle() {
 		f.on = f.want
 		f.wentTo = append(f.wentTo, change{f.on, f.due})
 		f.due = time.Time{}
+	}
+	if !f.back.IsZero() && !time.Now().Before(f.back) {
+		f.on, f.back = true, time.Time{}
 	}
 }
 
@@ -100,6 +104,24 @@ func TestRebootTakesBothFeedsTogether(t *testing.T) {
 		}
 		if !a.orders[0].at.Equal(b.orders[0].at) {
 			t.Errorf("told at %v and %v", a.orders[0].at, b.orders[0].at)
+		}
+	})
+}
+
+// TestFeedsAreOffTogether: a PDU that restarts switches its outlet on again while the other feed is still going off. At no
+// moment has the host been without power, so that is no proof until both are off at once.
+func TestFeedsAreOffTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newFeed("a", time.Second), newFeed("b", 4*time.Second)
+		a.back = time.Now().Add(2 * time.Second)
+		r := fencing.Off(t.Context(), host(fencing.Level{a, b}), fencing.Timing{})
+		a.settle()
+		b.settle()
+		if r.Outcome == fencing.Confirmed && (a.on || b.on) {
+			t.Errorf("off is confirmed, and a is on: %v, b is on: %v: %s", a.on, b.on, r.Reason)
+		}
+		if r.Outcome != fencing.Confirmed || len(a.orders) != 2 || r.Evidence.Devices[0].DroppedReadings == 0 && len(r.Evidence.Devices[0].Readings) < 4 {
+			t.Errorf("%s with %v: want a switched off once more, and both read off after that", r.Outcome, a.orders)
 		}
 	})
 }

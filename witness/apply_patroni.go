@@ -26,7 +26,7 @@ func (a *applier) keyChanged(name, rest string, ev *kv.Event, how Release) {
 		c := a.copyOf(name)
 		c.Settings = PatroniSetting{}
 		if ev.Type == kv.Put {
-			_ = json.Unmarshal(ev.KV.Value, &c.Settings) // what is not readable stays zero: unknown
+			c.Settings = parseSettings(ev.KV.Value)
 		}
 		a.put(c, true)
 	case rest == "status" && ev.Type == kv.Put:
@@ -176,6 +176,49 @@ func (a *applier) seenOn(host string, lease int64) {
 func (a *applier) youngerThanProof(host string, lease int64) bool {
 	born, ok := a.s.born.Get(lease)
 	return ok && born > a.s.Host(host).ProofIdx
+}
+
+// parseSettings reads Patroni's dynamic configuration as Patroni does: a switch
+// may be "on", and a number a text. What is not readable is zero: unknown.
+func parseSettings(raw []byte) PatroniSetting {
+	var doc struct {
+		TTL      looseInt  `json:"ttl"`
+		LoopWait looseInt  `json:"loop_wait"`
+		MaxLag   looseInt  `json:"maximum_lag_on_failover"`
+		Pause    looseBool `json:"pause"`
+		Failsafe looseBool `json:"failsafe_mode"`
+	}
+	_ = json.Unmarshal(raw, &doc)
+	return PatroniSetting{TTL: int64(doc.TTL), LoopWait: int64(doc.LoopWait), MaxLag: int64(doc.MaxLag), Pause: bool(doc.Pause), Failsafe: bool(doc.Failsafe)}
+}
+
+type (
+	looseInt  int64
+	looseBool bool // patroni/utils.py, parse_bool
+)
+
+func (n *looseInt) UnmarshalJSON(raw []byte) error {
+	v, err := strconv.ParseInt(looseText(raw), 10, 64)
+	if err == nil {
+		*n = looseInt(v)
+	}
+	return nil
+}
+
+func (b *looseBool) UnmarshalJSON(raw []byte) error {
+	switch strings.ToLower(looseText(raw)) {
+	case "on", "true", "yes", "1":
+		*b = true
+	}
+	return nil
+}
+
+func looseText(raw []byte) string {
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		return string(raw)
+	}
+	return s
 }
 
 func parseMember(name string, kvp *kv.KeyValue) Member {

@@ -292,6 +292,9 @@ func reassign(v View, a *Action) *Plan {
 		Format: planFormat,
 	}
 	next := bestExecutor(v, a.Host, a.Executor)
+	if a.Kind == ActionFenceOn {
+		next = onExecutor(v, a.Host, a.Executor)
+	}
 	p.Why = fmt.Sprintf("witness %s did not report on %s of %s in time; %s does it", orLeader(a.Executor), a.Kind, a.Host, orTheLeader(next))
 	p.Actions = []PlanItem{{Kind: a.Kind, Host: a.Host, Executor: next, Replaces: a.ID}}
 	if c := v.State.Cluster(a.Cluster); c != nil {
@@ -300,6 +303,18 @@ func reassign(v View, a *Action) *Plan {
 		p.Cluster = "" // declared no more
 	}
 	return p
+}
+
+// Abandoned returns the actions that are overdue and were given to nobody else,
+// because Check does not let them be planned anew.
+func Abandoned(v View) []*Action {
+	var out []*Action
+	for _, a := range v.State.PendingActions() {
+		if v.Now-a.Planned > actionTimeout+abandonTime {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 func orTheLeader(executor string) string {

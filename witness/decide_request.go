@@ -167,7 +167,7 @@ func (q *requestJudge) fenceOn() {
 		return
 	}
 	q.plan("unfence.request", fmt.Sprintf("%s asks for power-on of %s: %s", q.r.By, host, q.r.Reason),
-		PlanItem{Kind: ActionFenceOn, Host: host, Executor: bestExecutor(q.v, host, "")})
+		PlanItem{Kind: ActionFenceOn, Host: host, Executor: onExecutor(q.v, host, "")})
 }
 
 // ruleUnfence: does a cluster wait for the proof that this host is off?

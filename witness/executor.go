@@ -118,3 +118,14 @@ func bestExecutor(v View, host, failed string) string {
 	}
 	return ""
 }
+
+// onExecutor returns who powers a host on. It is always named, the leader too:
+// if another one were elected it would begin at once, while the first goes on,
+// and an on that comes late must not come after a later off.
+func onExecutor(v View, host, failed string) string {
+	best := bestExecutor(v, host, failed)
+	if best == "" && len(v.Alive) > 0 {
+		return v.Alive[0]
+	}
+	return best
+}

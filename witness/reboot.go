@@ -15,7 +15,7 @@ func (q *requestJudge) reboot() {
 			return
 		}
 		q.plan("reboot.on", fmt.Sprintf("%s is proven off by action %s; %s asked for a reboot: it is powered on", host, q.r.Off, q.r.By),
-			PlanItem{Kind: ActionFenceOn, Host: host, Executor: bestExecutor(q.v, host, "")})
+			PlanItem{Kind: ActionFenceOn, Host: host, Executor: onExecutor(q.v, host, "")})
 		return
 	}
 	held := q.s.Host(host).Fenced

@@ -31,10 +31,47 @@ func (c *Config) Risks() map[string][]string {
 			powers[d] = append(powers[d], w.Name)
 		}
 	}
+	users := c.users()
 	for i := range c.Hosts {
 		h := &c.Hosts[i]
-		if texts := h.risks(devices, powers); len(texts) > 0 {
+		texts := h.risks(devices, powers)
+		for _, f := range h.Fence {
+			if other, d := users[f.Device].but(h.Name), devices[f.Device]; other != "" && d != nil && !passive[d.Driver] {
+				texts = append(texts, fmt.Sprintf("%s is a fence device of %s too: what it says about one machine would be taken for a proof about the other; give each host a device of its own", f.Device, other))
+			}
+		}
+		if len(texts) > 0 {
 			out[h.Name] = texts
+		}
+	}
+	return out
+}
+
+// passive are the drivers of devices that prove nothing, and may be shared.
+var passive = map[string]bool{"manual": true, "watchdog": true}
+
+// pair is the first two hosts of a device.
+type pair [2]string
+
+func (p pair) but(host string) string {
+	if p[0] != host {
+		return p[0]
+	}
+	return p[1]
+}
+
+// users returns the hosts of each fence device.
+func (c *Config) users() map[string]pair {
+	out := map[string]pair{}
+	for i := range c.Hosts {
+		h := &c.Hosts[i]
+		for _, f := range h.Fence {
+			switch p := out[f.Device]; {
+			case p[0] == "":
+				out[f.Device] = pair{h.Name}
+			case p[0] != h.Name && p[1] == "":
+				out[f.Device] = pair{p[0], h.Name}
+			}
 		}
 	}
 	return out

@@ -27,6 +27,7 @@ const (
 const (
 	signalFresh   = 15 * time.Second // a "down" that is not re-asserted for so long is void
 	actionTimeout = 90 * time.Second // after it another executor takes over
+	abandonTime   = 10 * time.Second // after that an action ends that no executor may take over
 	minBackoff    = 2 * time.Second
 	maxBackoff    = 30 * time.Second
 	lateWrite     = time.Minute               // no write of a program that has been powered off arrives later

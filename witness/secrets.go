@@ -82,6 +82,7 @@ func (Reseal) kind() string  { return "reseal" }
 const (
 	maxNodeKeys = 200
 	maxKeyText  = 1000
+	maxDataKeys = 20
 )
 
 // NodePublic returns the public key of a witness, or "".
@@ -144,6 +145,10 @@ func (a *applier) nodeKey(c NodeKey) {
 func (a *applier) dataKey(c DataKey) {
 	if c.Version != a.s.KeyVersion()+1 {
 		a.res.Err = errorf(CodeConflict, "the newest data key has version %d: another witness was faster", a.s.KeyVersion())
+		return
+	}
+	if len(a.s.dataKeys) >= maxDataKeys {
+		a.res.Err = errorf(CodeExhausted, "%d data keys are kept already, since nothing was sealed anew with the newest: see `witnessctl secrets status`; the next change of the configuration, given with every secret, forgets those that are not needed", maxDataKeys)
 		return
 	}
 	seen := map[string]bool{}

@@ -287,3 +287,26 @@ func TestSettings(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestBrokenAgentIsNotOff: shells and Python leave with 2, the code for off, when a script is cut off, a file is missing or
+// an argument is wrong. What they print then says nothing of off.
+func TestBrokenAgentIsNotOff(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{
+		"cut off":      "if true; then\n",
+		"unset option": `: "${login:?no login}"`,
+		"file missing": `echo "/usr/bin/python3: can't open file '/usr/share/fence/fence_x': [Errno 2] No such file or directory" >&2; exit 2`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, err := open(t, config(script(t, body))).Read(t.Context())
+			if err == nil && r.State != fencing.PowerUnknown {
+				t.Errorf("%s: %s", r.State, r.Raw)
+			}
+		})
+	}
+	r, err := open(t, config(script(t, "exit 2"))).Read(t.Context())
+	if err != nil || r.State != fencing.PowerOff {
+		t.Errorf("an agent that says nothing but its code: %+v, %v", r, err)
+	}
+}

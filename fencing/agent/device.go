@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -123,6 +124,8 @@ func (d *Device) status(ctx context.Context, plug string) (fencing.Part, error) 
 		return part, fmt.Errorf("%s: %w (%s)", d.what("status", plug), err, says)
 	case code == 0 && contradicts(says, "off"), code == 2 && contradicts(says, "on"):
 		return part, nil // its words say the opposite of its code: believe neither
+	case code == 2 && says != "" && !offWord.MatchString(says):
+		return part, nil // shells and Python leave with 2 as well when a script is broken
 	case code == 0:
 		part.State = fencing.PowerOn
 	case code == 2:
@@ -132,6 +135,9 @@ func (d *Device) status(ctx context.Context, plug string) (fencing.Part, error) 
 	}
 	return part, nil
 }
+
+// offWord is what an agent says that is not silent about an outlet or a machine that is off ("Status: OFF").
+var offWord = regexp.MustCompile(`(?i)\boff\b`)
 
 // contradicts reports whether an agent of fence-agents prints this state ("Status: ON").
 func contradicts(says, state string) bool {

@@ -182,7 +182,7 @@ func (a *API) preview(r witness.Request) (*requestOutput, error) {
 	if refused != nil {
 		return nil, refused
 	}
-	return &requestOutput{Status: http.StatusOK, Body: RequestBody{Meta: a.meta(v.State), Request: &r, Preview: &ver, Would: describe(&ver)}}, nil
+	return &requestOutput{Status: http.StatusOK, Body: RequestBody{Meta: a.meta(v.State), Request: &r, Preview: &ver, Would: describe(&v, &ver)}}, nil
 }
 
 func (a *API) agree(ctx context.Context, in *approvalInput, deny bool) (*requestOutput, error) {
@@ -266,7 +266,7 @@ func (f *follow) over(s *witness.State) bool {
 }
 
 // describe says in one line how a dry run would end.
-func describe(ver *witness.Verdict) string {
+func describe(v *witness.View, ver *witness.Verdict) string {
 	p := ver.Plan
 	switch {
 	case p == nil:
@@ -281,7 +281,7 @@ func describe(ver *witness.Verdict) string {
 	if len(p.Actions) > 0 {
 		item := p.Actions[0]
 		by := item.Executor
-		if by == "" {
+		if by == "" || len(v.Alive) > 0 && by == v.Alive[0] { // in its own view the one that is asked stands in the leader's place
 			by = "the leader"
 		}
 		return fmt.Sprintf("%s of %s would be done by %s", item.Kind, item.Host, by)

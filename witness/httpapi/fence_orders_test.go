@@ -23,6 +23,10 @@ func TestDryRunChangesNothing(t *testing.T) {
 			}
 		}
 	}
+	on := want[httpapi.RequestBody](d, http.StatusOK, "POST", "/v1/fences", `{"op":"on","host":"db3","by":"a","reason":"b","dry_run":true}`)
+	if !strings.Contains(on.Would, "would be done by the leader") {
+		t.Errorf("on: %q", on.Would)
+	}
 	want[httpapi.Error](d, http.StatusNotFound, "POST", "/v1/fences", `{"op":"off","host":"nosuch","by":"a","reason":"b","dry_run":true}`)
 	if d.mem.State() != before {
 		t.Error("a dry run changed the state")

@@ -180,3 +180,85 @@ func TestPowerOnIsNotHandedOverEarly(t *testing.T) {
 		}
 	})
 }
+
+// A power-on that the leader does itself stays with it when another one is
+// elected: what it does late must not come after a later power-off.
+func TestPowerOnOutlivesItsLeadership(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.patroni(t, witness.FastOff)
+		c.leader = "w1"
+		first, second := &hands{answer: proven, hold: make(chan struct{})}, &hands{answer: proven}
+		defer run(t, &node{cluster: c, name: "w1"}, first)()
+		defer run(t, &node{cluster: c, name: "w2"}, second)()
+		c.must(t, witness.RequestCmd{Request: witness.Request{Kind: witness.RequestFenceOn, Host: "h3", By: "anna", Reason: "x"}})
+		time.Sleep(time.Second)
+		if first.count() != 1 {
+			t.Fatalf("the leader began %d power-ons", first.count())
+		}
+		c.lead("w2")
+		time.Sleep(actionMax)
+		if second.count() != 0 {
+			t.Error("the next leader began while the first one had time left")
+		}
+	})
+}
+
+// limits records how long each action was given.
+type limits struct{ given chan time.Duration }
+
+func (l *limits) Execute(ctx context.Context, _ *witness.State, _ *witness.Action) witness.Finished {
+	end, _ := ctx.Deadline()
+	l.given <- time.Until(end)
+	return proven
+}
+
+// An executor that was restarted, or that hears of a power-on late, has only
+// what is left of its time: afterwards somebody else does it.
+func TestPowerOnOfARestartedExecutor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.patroni(t, witness.FastOff)
+		c.must(t, witness.RequestCmd{Request: witness.Request{Kind: witness.RequestFenceOn, Host: "h3", By: "anna", Reason: "x"}})
+		plan := witness.Decide((&node{cluster: c, name: "w1"}).View())
+		plan.Actions[0].Executor = "w2"
+		c.must(t, witness.PlanCmd{Plan: *plan})
+		time.Sleep(time.Minute)
+		l := &limits{make(chan time.Duration, 9)}
+		defer run(t, &node{cluster: c, name: "w2"}, l)()
+		if given := <-l.given; given > actionMax-time.Minute {
+			t.Errorf("after a minute it was given %v, of %v in all", given, actionMax)
+		}
+	})
+}
+
+// An action that nobody else may take over, because what it was planned for is
+// no more, ends when its executor has been silent for too long: it would keep
+// everybody from the host, and be done whenever its executor comes back.
+func TestActionWithoutACauseEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.patroni(t, witness.FastOff)
+		c.leader, c.alive = "w1", []string{"w1"}
+		c.must(t, witness.RequestCmd{Request: witness.Request{Kind: witness.RequestFenceOff, Host: "h3", By: "anna", Reason: "x"}})
+		n := &node{cluster: c, name: "w1"}
+		plan := witness.Decide(n.View())
+		plan.Actions[0].Executor = "w2"
+		c.must(t, witness.PlanCmd{Plan: *plan})
+		cfg := *n.State().Config
+		cfg.Hosts = cfg.Hosts[:2]
+		cfg.Clusters = []witness.ClusterSpec{{Name: "demo", Kind: witness.KindPatroni, Members: cfg.Clusters[0].Members[:2]}}
+		c.must(t, witness.Configure{Config: cfg})
+		h := &hands{answer: proven}
+		defer run(t, n, h)()
+		time.Sleep(3 * time.Minute)
+		if left := n.State().PendingActions(); len(left) > 0 || h.count() > 0 {
+			t.Errorf("%d actions are pending, %d were done", len(left), h.count())
+		}
+		for _, r := range n.State().Requests() {
+			if r.Open() {
+				t.Errorf("the request is %s", r.Status)
+			}
+		}
+	})
+}

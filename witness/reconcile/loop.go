@@ -47,8 +47,7 @@ type Loop struct {
 	Executor Executor
 	Log      *slog.Logger
 
-	running map[string]bool      // actions in the hands of this process
-	seen    map[string]time.Time // when this process saw an action first
+	running map[string]bool // actions in the hands of this process
 	done    chan string
 	wg      sync.WaitGroup
 }
@@ -66,7 +65,7 @@ const (
 
 // Run loops until ctx ends, and returns after every action it started ended.
 func (l *Loop) Run(ctx context.Context) error {
-	l.running, l.seen, l.done = map[string]bool{}, map[string]time.Time{}, make(chan string, 64)
+	l.running, l.done = map[string]bool{}, make(chan string, 64)
 	defer l.wg.Wait()
 	for {
 		changed := l.Node.Changed()
@@ -79,6 +78,7 @@ func (l *Loop) Run(ctx context.Context) error {
 			}
 			l.watchRenewals(ctx, s)
 			l.decide(ctx)
+			l.abandon(ctx)
 		}
 		l.start(ctx)
 		timer := time.NewTimer(wait)
@@ -115,19 +115,34 @@ func (l *Loop) decide(ctx context.Context) {
 	}
 }
 
+// abandon ends actions whose executor is silent and which nobody else may take
+// over, because what they were planned for is no more: they would keep others
+// from the host, and be done whenever their executor comes back.
+func (l *Loop) abandon(ctx context.Context) {
+	for _, a := range witness.Abandoned(l.Node.View()) {
+		pctx, cancel := context.WithTimeout(ctx, proposeMax)
+		_, err := l.Node.ProposeLocal(pctx, witness.Finished{
+			Action: a.ID, Executor: l.Node.Name(), Outcome: witness.Unknown, Grade: witness.GradeUnknown,
+			Reason: "its executor did not report in time, and what it was planned for is no more, so nobody else does it",
+		})
+		cancel()
+		if err != nil {
+			l.Log.Debug("action not ended", "action", a.ID, "err", err)
+			return
+		}
+	}
+}
+
 // start executes the pending actions that are this witness's own.
 func (l *Loop) start(ctx context.Context) {
-	pending := l.Node.State().PendingActions()
-	l.see(pending)
-	for _, a := range pending {
+	for _, a := range l.Node.State().PendingActions() {
 		mine := a.Executor == l.Node.Name() || a.Executor == "" && l.Node.IsLeader()
 		if !mine || l.running[a.ID] || len(l.running) >= cap(l.done) {
 			continue
 		}
 		l.running[a.ID] = true
-		until := l.seen[a.ID].Add(actionMax)
 		l.wg.Go(func() {
-			if !l.execute(ctx, a, until) {
+			if !l.execute(ctx, a) {
 				pause(ctx, retryPause) // or a leader without a quorum would ask without end
 			}
 			l.done <- a.ID
@@ -135,37 +150,25 @@ func (l *Loop) start(ctx context.Context) {
 	}
 }
 
-// see notes when actions were seen first, and forgets those that are over.
-func (l *Loop) see(pending []*witness.Action) {
-	next := make(map[string]time.Time, len(pending))
-	for _, a := range pending {
-		at, ok := l.seen[a.ID]
-		if !ok {
-			at = time.Now()
-		}
-		next[a.ID] = at
-	}
-	l.seen = next
-}
-
-// execute does an action if this witness may, and says whether it could. A
-// power-on is not begun, and does not last, beyond until: another executor may
-// have done it by then, and somebody may have powered the host off again.
-func (l *Loop) execute(ctx context.Context, a *witness.Action, until time.Time) bool {
+// execute does an action if this witness may, and says whether it could.
+func (l *Loop) execute(ctx context.Context, a *witness.Action) bool {
 	limit := actionMax
 	if a.Limit > 0 {
 		limit = min(limit, a.Limit)
 	}
 	actx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if a.Kind == witness.ActionFenceOn {
-		if !time.Now().Before(until) {
+	err := l.entitled(actx, a)
+	if err == nil && a.Kind == witness.ActionFenceOn {
+		began := time.Now()
+		var left time.Duration
+		if left, err = l.left(actx, a); err == nil && left <= 0 {
 			return false // it is somebody else's by now, or will be
 		}
-		actx, cancel = context.WithDeadline(actx, until)
+		actx, cancel = context.WithDeadline(actx, began.Add(left))
 		defer cancel()
 	}
-	if err := l.entitled(actx, a); err != nil {
+	if err != nil {
 		l.Log.Warn("action not started", "action", a.ID, "kind", a.Kind, "host", a.Host, "err", err)
 		return false
 	}
@@ -184,6 +187,25 @@ func (l *Loop) execute(ctx context.Context, a *witness.Action, until time.Time) 
 	f.Action, f.Executor = a.ID, l.Node.Name()
 	l.report(ctx, f)
 	return true
+}
+
+// left returns how much of the time for a power-on is left. It is not begun, and
+// does not last, beyond that: another executor may have done it by then, and
+// somebody may have powered the host off again. How old the action is only
+// cluster time can tell, of an entry that is made now: this witness may have
+// been restarted, or cut off.
+func (l *Loop) left(ctx context.Context, a *witness.Action) (time.Duration, error) {
+	left := func() time.Duration { return actionMax - (l.Node.State().Now - a.Planned) }
+	if left() <= 0 {
+		return 0, nil
+	}
+	pctx, cancel := context.WithTimeout(ctx, proposeMax)
+	defer cancel()
+	if _, err := l.Node.Propose(pctx, witness.Touch{}); err != nil {
+		return 0, err
+	}
+	err := l.entitled(ctx, a)
+	return left(), err
 }
 
 // pause waits, but not longer than ctx lasts.

@@ -33,8 +33,16 @@ type Keeper struct {
 	pair *pair
 	log  *slog.Logger
 
+	seen looked // by the latest look at the secrets that found nothing to do; of Run alone
+
 	mu   sync.Mutex
 	keys map[uint64]*key // data keys that were opened
+}
+
+// looked is what decides whether there is a secret to seal anew.
+type looked struct {
+	config, key uint64 // versions
+	boxes       int    // data keys that this witness can open
 }
 
 const (
@@ -99,20 +107,25 @@ func (k *Keeper) next(s *witness.State) (witness.Command, error) {
 		}
 		return k.newKey(s, "the first leader")
 	}
-	data, err := k.dataKey(s, version)
-	if err != nil {
+	if _, err := k.dataKey(s, version); err != nil {
 		return nil, nil // another witness will give it to us
 	}
-	for _, name := range k.node.View().Voters {
-		public := s.NodePublic(name)
-		if public == "" || s.Box(version, name) != "" {
+	for _, sealed := range s.DataKeys() { // an older one is there as long as a secret needs it
+		data, err := k.dataKey(s, sealed.Version)
+		if err != nil {
 			continue
 		}
-		text, err := wrap(data, public)
-		if err != nil {
-			return nil, fmt.Errorf("witness %s: %w", name, err)
+		for _, name := range k.node.View().Voters {
+			public := s.NodePublic(name)
+			if public == "" || s.Box(sealed.Version, name) != "" {
+				continue
+			}
+			text, err := wrap(data, public)
+			if err != nil {
+				return nil, fmt.Errorf("witness %s: %w", name, err)
+			}
+			return witness.SealKey{Version: sealed.Version, Node: name, Public: public, Box: text}, nil
 		}
-		return witness.SealKey{Version: version, Node: name, Public: public, Box: text}, nil
 	}
 	if !k.node.IsLeader() {
 		return nil, nil
@@ -152,6 +165,15 @@ func (k *Keeper) resealed(s *witness.State) (witness.Command, error) {
 	if err != nil {
 		return nil, err
 	}
+	now := looked{config: s.ConfigVersion, key: version}
+	for _, sealed := range s.DataKeys() {
+		if s.Box(sealed.Version, k.node.Name()) != "" {
+			now.boxes++
+		}
+	}
+	if now == k.seen { // or every entry of the log would cost a look at every device
+		return nil, nil
+	}
 	cmd := witness.Reseal{Base: s.ConfigVersion}
 	for i := range s.Config.Devices {
 		d := &s.Config.Devices[i]
@@ -173,6 +195,7 @@ func (k *Keeper) resealed(s *witness.State) (witness.Command, error) {
 		}
 	}
 	if len(cmd.Settings) == 0 {
+		k.seen = now
 		return nil, nil
 	}
 	return cmd, nil

@@ -243,6 +243,65 @@ func TestReplacementAndRotation(t *testing.T) {
 	})
 }
 
+// A data key that some secret still needs is given to a new witness too, or it
+// could neither use that secret nor, as leader, seal it anew.
+func TestOlderKeyIsGivenToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("w1")
+		w1 := c.start(t, "w1")
+		c.put(t, w1)
+		time.Sleep(time.Minute)
+		c.mu.Lock()
+		c.leader = "w2" // w1 makes a new key, and is deposed before it has sealed anything with it
+		c.mu.Unlock()
+		if _, err := w1.Rotate(t.Context(), "anna"); err != nil {
+			t.Fatal(err)
+		}
+		c.vote("w1", "w2")
+		w2 := c.start(t, "w2")
+		time.Sleep(time.Minute)
+		if !reads(w2, "bmc1", "password", secret) {
+			t.Error("the new leader cannot read a secret")
+		}
+		if keys := w1.node.State().DataKeys(); len(keys) != 1 || keys[0].Version != 2 {
+			t.Errorf("data keys %+v", keys)
+		}
+	})
+}
+
+// A secret that cannot be opened is told once, and not with every entry.
+func TestUnreadableSecretIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("w1")
+		var told bytes.Buffer
+		k := c.keeper(t, "w1", t.TempDir())
+		k.log = slog.New(slog.NewTextHandler(&told, nil))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- k.Run(ctx) }()
+		time.Sleep(time.Minute)
+		cfg := config()
+		cfg.Devices[0].Settings["password"] = witness.SealedPrefix + "9:bm9uZQ=="
+		if _, err := c.apply(witness.Configure{Config: *cfg}); err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			time.Sleep(time.Second)
+			if _, err := c.apply(witness.Touch{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		// Once for the configuration as it was applied, once for that in which the other secret is sealed.
+		if n := strings.Count(told.String(), "cannot be opened"); n < 1 || n > 4 || !reads(k, "pdu", "community", secret+"-too") {
+			t.Errorf("told %d times:\n%s", n, told.String())
+		}
+	})
+}
+
 // An old installation has its secrets in clear; they are sealed when all is up.
 func TestOldClearSecretsAreSealed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
