@@ -93,7 +93,9 @@ func (b *Burst) loop(fd int, length time.Duration) (Result, error) {
 		if now >= length && open == 0 {
 			break
 		}
-		if room := min(b.Outstanding-open, burstMax); room > 0 && now < length {
+		// A burst goes out when there is room for a whole one, so that servers that take
+		// many datagrams at a time can do so.
+		if room := min(b.Outstanding-open, burstMax); room >= min(b.Outstanding, burstMax) && now < length {
 			for i := range room {
 				id++
 				q := int(id) % len(b.Packets)
