@@ -82,7 +82,7 @@ The first call makes the authority, and a certificate for the witnesses, in a
 folder that only its owner can enter. The key in it signs new clusters and is
 needed for nothing else: keep the folder off the witnesses and off the cluster
 nodes, and keep a copy of it.`,
-		Example: "  witnessctl qdevice ca > qnetd-cacert.crt\n  witnessctl qdevice ca --dir /root/quorate-ca",
+		Example: "  witnessctl qdevice ca > qnetd-cacert.crt\n  witnessctl qdevice ca --dir /srv/quorate-ca",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			ca, err := q.open()
@@ -120,7 +120,7 @@ func (q *qdevice) serverCommand() *cobra.Command {
 		Long: `Make a new key and certificate for the witnesses, and write them into the
 folder. All witnesses may use the same pair, or each its own. The old pair stays
 valid until its end: replace it on one witness after the other.`,
-		Example: "  witnessctl qdevice server --dir /root/quorate-ca",
+		Example: "  witnessctl qdevice server --dir /srv/quorate-ca",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			ca, err := q.open()

@@ -24,12 +24,8 @@ import (
 // on loaded machines, and a real outage lasts many times as long.
 const tolerated = 2 * time.Second
 
-// standstill is longer than a machine under load lets a process wait.
-const standstill = 10 * time.Second
-
-// assertNoOutage fails the test if writes failed for longer than is tolerated after
-// the instant, if they moved, or if PostgreSQL was demoted even for a moment: a
-// promotion begins a new timeline.
+// assertNoOutage fails the test if writes stopped or moved after the instant, or if
+// PostgreSQL was demoted even for a moment: a promotion begins a new timeline.
 func (o *observers) assertNoOutage(t *testing.T, from time.Time) {
 	t.Helper()
 	acked := o.writes.Acked()
@@ -39,14 +35,11 @@ func (o *observers) assertNoOutage(t *testing.T, from time.Time) {
 	}
 	acked = acked[max(0, first-1):]
 	for _, outage := range probe.Outages(acked, tolerated) {
-		switch {
-		case outage.FromNode != outage.ToNode || o.writes.FailedBetween(outage.From, outage.To):
-			t.Errorf("write outage of %s", outage)
-		case outage.Duration() > standstill:
-			t.Errorf("no write was acknowledged for %s, though none failed", outage)
-		default:
-			t.Logf("this machine stood still for %s: no attempt failed", outage)
+		attempts := "no attempt failed"
+		if o.writes.FailedBetween(outage.From, outage.To) {
+			attempts = "attempts failed"
 		}
+		t.Errorf("write outage of %s, in which %s", outage, attempts)
 	}
 	accepted := o.writers.Accepted()
 	accepted = slices.DeleteFunc(accepted, func(a probe.Accept) bool { return a.End.Before(from) })

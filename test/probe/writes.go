@@ -206,8 +206,8 @@ func (w *Writes) Acked() []Ack {
 	return slices.Clone(w.acked)
 }
 
-// FailedBetween says whether an attempt failed in a span of time: a gap in which
-// none did is one in which this machine, not the cluster, stood still.
+// FailedBetween says whether an attempt failed in a span of time: it helps to tell a
+// cluster that refuses from one that is slow.
 func (w *Writes) FailedBetween(from, to time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -22,8 +22,8 @@ const (
 )
 
 // segmentSize is what a segment takes on the disk from its beginning. The 10,000
-// entries that Raft keeps behind a snapshot fill less than one, so two or three
-// exist at a time, 48 MiB at most; a small disk can do that. In a smaller one the
+// entries that Raft keeps behind a snapshot take one or two, for entries of a few
+// hundred bytes, and 32 to 64 MiB in all; a small disk can do that. In a smaller one the
 // few syncs for the next segment would show in the 99th percentile of the writes
 // of a busy leader. Larger entries fit, too; they make a segment longer.
 // Only tests change it.
